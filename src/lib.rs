@@ -1,0 +1,10 @@
+//! gradpath: a tensor engine for networks designed by their gradient paths (PRN, CSP, ELAN).
+//!
+//! A model is ordinary Rust code; calling it traces a graph of few, large ops, and everything else
+//! is a reading of that graph. The modules are floors: each uses only those above it in this list.
+
+pub mod error;
+pub mod runtime;
+pub mod tensor;
+
+pub use error::{Error, ErrorKind, Result};

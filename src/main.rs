@@ -1,0 +1,2 @@
+//! The `gradpath` program.
+fn main() {}

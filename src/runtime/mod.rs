@@ -1,0 +1,7 @@
+//! What a kernel needs to run on the host: threads and the SIMD level of the processor.
+
+mod simd;
+mod threads;
+
+pub use simd::SimdLevel;
+pub use threads::Cpu;

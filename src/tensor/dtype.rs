@@ -1,0 +1,61 @@
+//! Element types: how numbers are stored, and what kernels compute with.
+
+use std::fmt;
+
+/// How a tensor's elements are stored. Accumulation is always in f32 or better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DType {
+    /// IEEE 754 single precision.
+    F32,
+    /// bfloat16: f32's exponent, 8 bits of significand.
+    Bf16,
+    /// IEEE 754 half precision.
+    F16,
+}
+
+impl DType {
+    /// Bytes an element takes.
+    pub fn size(self) -> usize {
+        match self {
+            DType::F32 => 4,
+            DType::Bf16 | DType::F16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DType::F32 => "f32",
+            DType::Bf16 => "bf16",
+            DType::F16 => "f16",
+        })
+    }
+}
+
+/// A number that host kernels compute with: f32 on the cpu device, f64 on the reference device.
+pub trait Element: Copy + Default + Send + Sync + fmt::Debug + 'static {
+    /// Widens to f64.
+    fn to_f64(self) -> f64;
+    /// Rounds to nearest.
+    fn from_f64(value: f64) -> Self;
+}
+
+impl Element for f32 {
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+}
+
+impl Element for f64 {
+    fn to_f64(self) -> f64 {
+        self
+    }
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+}
