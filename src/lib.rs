@@ -3,7 +3,10 @@
 //! A model is ordinary Rust code; calling it traces a graph of few, large ops, and everything else
 //! is a reading of that graph. The modules are floors: each uses only those above it in this list.
 
+pub mod autograd;
 pub mod error;
+pub mod graph;
+pub mod ops;
 pub mod runtime;
 pub mod tensor;
 

@@ -1,0 +1,36 @@
+//! A graph as text, one node a line.
+
+use std::fmt;
+
+use super::Graph;
+use crate::ops::{Tape, Value};
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |value: &Value| match self.producer(*value) {
+            Some(_) => format!("%{}", value.index()),
+            None => self.info(*value).name.clone(),
+        };
+        for node in self.nodes() {
+            let outputs: Vec<String> =
+                node.outputs.iter().map(|v| format!("%{} {}", v.index(), self.shape(*v))).collect();
+            let inputs: Vec<String> = node.inputs.iter().map(name).collect();
+            writeln!(
+                f,
+                "{} = {}({})  # {:?} {}",
+                outputs.join(", "),
+                node.op.name(),
+                inputs.join(", "),
+                node.pass,
+                node.scope
+            )?;
+        }
+        for (target, value) in self.assignments() {
+            writeln!(f, "{} := {}", name(target), name(value))?;
+        }
+        for (output, value) in self.outputs() {
+            writeln!(f, "return {output} = {}", name(value))?;
+        }
+        Ok(())
+    }
+}

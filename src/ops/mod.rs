@@ -1,0 +1,17 @@
+//! The ops: one folder each, with definition, gradient, cost, and a kernel for every device.
+
+mod gradient;
+mod io;
+mod op;
+
+pub mod add;
+pub mod concat;
+pub mod copy;
+pub mod fill;
+pub mod slice;
+pub mod stop_gradient;
+pub mod weighted_sum;
+
+pub use gradient::Gradient;
+pub use io::{Io, pixels_per_chunk};
+pub use op::{Cost, Layout, Op, Tape, Value, expect_inputs, expect_same};

@@ -1,0 +1,169 @@
+//! What an op is: the one trait that every folder of `ops` implements.
+
+use std::any::Any;
+use std::fmt;
+
+use super::{Gradient, Io};
+use crate::runtime::Cpu;
+use crate::tensor::Shape;
+use crate::{Error, Result};
+
+/// A value of a graph: an edge, produced once and read by any number of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(pub(crate) u32);
+
+impl Value {
+    /// The value's index in its graph.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What nodes are added to: a graph while it is traced, or while its backward is written.
+pub trait Tape {
+    /// Adds a node and returns its outputs.
+    ///
+    /// # Errors
+    /// Where the op cannot take inputs of these shapes.
+    fn add_node(&mut self, op: Box<dyn Op>, inputs: &[Value]) -> Result<Vec<Value>>;
+
+    /// The shape of `value`.
+    fn shape(&self, value: Value) -> Shape;
+
+    /// Adds a node with one output.
+    ///
+    /// # Errors
+    /// As [`Tape::add_node`].
+    fn apply(&mut self, op: Box<dyn Op>, inputs: &[Value]) -> Result<Value> {
+        let name = op.name();
+        let outputs = self.add_node(op, inputs)?;
+        match outputs[..] {
+            [output] => Ok(output),
+            _ => Err(Error::internal("an op with several outputs was applied as if it had one").in_op(name)),
+        }
+    }
+}
+
+/// What an op costs by its definition, whichever device runs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Floating-point operations, a multiply-add counted as 2.
+    pub flops: f64,
+    /// The same by Darknet's rule ("BFLOPs"): convolutions, max pooling and shortcuts only.
+    pub darknet_flops: f64,
+}
+
+impl Cost {
+    /// `flops` that Darknet does not count.
+    pub fn flops(flops: f64) -> Self {
+        Cost { flops, darknet_flops: 0.0 }
+    }
+}
+
+/// Where an op's output may lie, beyond a buffer of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// In a buffer of its own, or over the inputs that [`Op::in_place`] names.
+    Own,
+    /// The output is the channels from `offset` of input 0: no bytes move.
+    Slice {
+        /// The first channel.
+        offset: usize,
+    },
+    /// The output is its inputs side by side by channel: they are written straight into it.
+    Concat,
+    /// The output is input 0 itself.
+    Identity,
+}
+
+/// An op: its definition (shape rule, gradient, cost) and how each device runs it.
+///
+/// Adding one is copying a folder: `mod.rs` has the definition and the documentation, `reference.rs`
+/// the naive kernel, `cpu.rs` the fast one, `tests.rs` what holds them together.
+pub trait Op: fmt::Debug + Send + Sync + Any {
+    /// The name in the field's terms, as it is printed.
+    fn name(&self) -> &'static str;
+
+    /// The shapes of the outputs for inputs of `inputs`.
+    ///
+    /// # Errors
+    /// Where the inputs do not fit, with a sentence that says why.
+    fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>>;
+
+    /// What the op costs.
+    fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost;
+
+    /// Writes the backward of a node onto `tape`: for each input the gradient of the loss, given
+    /// that of each output (`None` where the output does not reach the loss).
+    ///
+    /// # Errors
+    /// Where the op has no gradient.
+    fn gradient(
+        &self,
+        tape: &mut dyn Tape,
+        inputs: &[Value],
+        outputs: &[Value],
+        output_gradients: &[Option<Value>],
+    ) -> Result<Vec<Gradient>> {
+        let _ = (tape, inputs, outputs, output_gradients);
+        Err(Error::invalid("the loss depends on an op that has no gradient").in_op(self.name()))
+    }
+
+    /// Pairs (input, output) where the output may be written over the input: every element of the
+    /// input is read before, or as, the same element of the output is written, and shapes agree.
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[]
+    }
+
+    /// Where the output may lie.
+    fn layout(&self) -> Layout {
+        Layout::Own
+    }
+
+    /// Whether the value is cheaper to compute again than to keep (elementwise ops): the compiler
+    /// may run the node a second time in backward instead of keeping its output.
+    fn is_cheap(&self) -> bool {
+        false
+    }
+
+    /// Runs the op on the reference device: naive, in f64, obviously right.
+    ///
+    /// # Errors
+    /// Only where data (an index, a class) makes the op impossible.
+    fn reference(&self, io: &mut Io<'_, f64>) -> Result<()>;
+
+    /// Elements (f32) of scratch memory that [`Op::cpu`] needs with `threads` threads.
+    fn cpu_workspace(&self, inputs: &[Shape], outputs: &[Shape], threads: usize) -> usize {
+        let _ = (inputs, outputs, threads);
+        0
+    }
+
+    /// Runs the op on the cpu device.
+    ///
+    /// # Errors
+    /// Only where data (an index, a class) makes the op impossible.
+    fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()>;
+}
+
+impl dyn Op {
+    /// The op as its concrete type: how the compiler recognises what it can fuse.
+    pub fn downcast<T: Op>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref()
+    }
+}
+
+/// Fails unless an op was given `count` inputs.
+pub fn expect_inputs(op: &str, inputs: &[Shape], count: usize) -> Result<()> {
+    if inputs.len() == count {
+        return Ok(());
+    }
+    Err(Error::shape(op, inputs, format!("takes {count} inputs, not {}", inputs.len())))
+}
+
+/// Fails unless all of `inputs` have the same shape.
+pub fn expect_same(op: &str, inputs: &[Shape]) -> Result<()> {
+    if inputs.windows(2).all(|pair| pair[0] == pair[1]) {
+        return Ok(());
+    }
+    Err(Error::shape(op, inputs, "the inputs must have the same shape"))
+}
