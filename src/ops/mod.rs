@@ -3,6 +3,8 @@
 mod gradient;
 mod io;
 mod op;
+#[cfg(test)]
+pub mod testing;
 
 pub mod add;
 pub mod concat;

@@ -120,3 +120,6 @@ fn add_chunk<T: Element + std::ops::AddAssign>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
