@@ -10,6 +10,8 @@ pub mod add;
 pub mod concat;
 pub mod copy;
 pub mod fill;
+pub mod gather;
+pub mod matches;
 pub mod slice;
 pub mod stop_gradient;
 pub mod weighted_sum;
