@@ -9,6 +9,7 @@ pub mod testing;
 pub mod add;
 pub mod concat;
 pub mod copy;
+pub mod decode_box;
 pub mod fill;
 pub mod gather;
 pub mod matches;
