@@ -13,6 +13,7 @@ pub mod copy;
 pub mod decode_box;
 pub mod fill;
 pub mod gather;
+pub mod matched_mean;
 pub mod matches;
 pub mod slice;
 pub mod stop_gradient;
