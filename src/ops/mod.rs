@@ -15,6 +15,7 @@ pub mod fill;
 pub mod gather;
 pub mod matched_mean;
 pub mod matches;
+pub mod objectness_target;
 pub mod slice;
 pub mod stop_gradient;
 pub mod weighted_sum;
