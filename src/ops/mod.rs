@@ -3,10 +3,12 @@
 mod gradient;
 mod io;
 mod op;
+mod reduction;
 #[cfg(test)]
 pub mod testing;
 
 pub mod add;
+pub mod binary_cross_entropy;
 pub mod ciou;
 pub mod concat;
 pub mod copy;
