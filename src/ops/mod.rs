@@ -10,6 +10,7 @@ pub mod testing;
 pub mod add;
 pub mod binary_cross_entropy;
 pub mod ciou;
+pub mod class_loss;
 pub mod concat;
 pub mod copy;
 pub mod decode_box;
