@@ -1,7 +1,7 @@
 //! The match table: what the host tells the loss about one head level of one batch.
 //!
 //! `[1, 1, capacity, 10]`, one row for each match of an object with an anchor of a cell, columns as in
-//! [`column`]. The capacity is fixed, so that a step is one program; rows that are not used are all
+//! [`mod@column`]. The capacity is fixed, so that a step is one program; rows that are not used are all
 //! zero, may lie anywhere in the table, and every op of the loss gives zeros for them.
 
 use std::ops::Range;

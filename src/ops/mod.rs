@@ -14,6 +14,7 @@ pub mod class_loss;
 pub mod concat;
 pub mod copy;
 pub mod decode_box;
+pub mod detection_loss;
 pub mod fill;
 pub mod gather;
 pub mod matched_mean;
