@@ -4,6 +4,8 @@
 //! is a reading of that graph. The modules are floors: each uses only those above it in this list.
 
 pub mod autograd;
+pub mod compile;
+pub mod device;
 pub mod error;
 pub mod graph;
 pub mod ops;
