@@ -3,11 +3,16 @@
 mod gradient;
 mod io;
 mod op;
+pub mod reduce;
 #[cfg(test)]
 pub mod testing;
 
+pub mod activation;
 pub mod add;
+pub mod batch_norm;
+pub mod channel_sum;
 pub mod concat;
+pub mod conv;
 pub mod copy;
 pub mod fill;
 pub mod slice;
