@@ -10,10 +10,11 @@ pub mod add;
 pub mod concat;
 pub mod copy;
 pub mod fill;
+pub mod max_pool;
 pub mod slice;
 pub mod stop_gradient;
 pub mod weighted_sum;
 
 pub use gradient::Gradient;
-pub use io::{Io, pixels_per_chunk};
+pub use io::{ImageBlock, Io, image_blocks, pixels_per_chunk};
 pub use op::{Cost, Layout, Op, Tape, Value, expect_inputs, expect_same};
