@@ -7,6 +7,7 @@ mod op;
 pub mod testing;
 
 pub mod add;
+pub mod average_pool;
 pub mod concat;
 pub mod copy;
 pub mod fill;
