@@ -14,6 +14,7 @@ pub mod fill;
 pub mod max_pool;
 pub mod slice;
 pub mod stop_gradient;
+pub mod upsample;
 pub mod weighted_sum;
 
 pub use gradient::Gradient;
