@@ -8,8 +8,10 @@ pub mod compile;
 pub mod device;
 pub mod error;
 pub mod graph;
+pub mod nn;
 pub mod ops;
 pub mod runtime;
 pub mod tensor;
+pub mod zoo;
 
 pub use error::{Error, ErrorKind, Result};

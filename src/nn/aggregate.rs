@@ -43,8 +43,10 @@ pub struct Sparse {
 
 /// What a reader at position `at` sees of `parts[..at]`.
 fn at_powers_of_two(parts: &[Value]) -> Vec<Value> {
-    let mut seen: Vec<Value> =
-        std::iter::successors(Some(1usize), |d| d.checked_mul(2)).map_while(|d| parts.len().checked_sub(d)).map(|i| parts[i]).collect();
+    let mut seen: Vec<Value> = std::iter::successors(Some(1usize), |d| d.checked_mul(2))
+        .map_while(|d| parts.len().checked_sub(d))
+        .map(|i| parts[i])
+        .collect();
     seen.reverse();
     seen
 }

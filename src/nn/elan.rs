@@ -32,7 +32,8 @@ impl Block for Elan {
         let mut last = entry;
         for group in 0..self.groups {
             for unit in 0..self.depth {
-                let name = if self.depth == 1 { format!("stack{group}") } else { format!("stack{group}.{unit}") };
+                let name =
+                    if self.depth == 1 { format!("stack{group}") } else { format!("stack{group}.{unit}") };
                 last = self.style.unit(self.inner, 3).named(graph, &name, last)?;
             }
             parts.push(last);

@@ -9,16 +9,19 @@ pub mod testing;
 
 pub mod activation;
 pub mod add;
+pub mod average_pool;
 pub mod batch_norm;
 pub mod channel_sum;
 pub mod concat;
 pub mod conv;
 pub mod copy;
 pub mod fill;
+pub mod max_pool;
 pub mod slice;
 pub mod stop_gradient;
+pub mod upsample;
 pub mod weighted_sum;
 
 pub use gradient::Gradient;
-pub use io::{Io, pixels_per_chunk};
+pub use io::{ImageBlock, Io, image_blocks, pixels_per_chunk};
 pub use op::{Cost, Layout, Op, Tape, Value, expect_inputs, expect_same};
