@@ -3,6 +3,7 @@
 //! A model is ordinary Rust code; calling it traces a graph of few, large ops, and everything else
 //! is a reading of that graph. The modules are floors: each uses only those above it in this list.
 
+pub mod detect;
 pub mod error;
 pub mod runtime;
 pub mod tensor;
