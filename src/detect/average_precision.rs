@@ -224,9 +224,15 @@ mod tests {
 
     #[derive(serde::Deserialize)]
     struct Image {
-        truths: Vec<(usize, f32, f32, f32, f32, u8, Option<f64>)>,
-        detections: Vec<(usize, f32, f32, f32, f32, f32)>,
+        truths: Vec<TruthRow>,
+        detections: Vec<DetectionRow>,
     }
+
+    /// Class, x0, y0, x1, y1, crowd, area.
+    type TruthRow = (usize, f32, f32, f32, f32, u8, Option<f64>);
+
+    /// Class, x0, y0, x1, y1, score.
+    type DetectionRow = (usize, f32, f32, f32, f32, f32);
 
     impl Image {
         fn add_to(&self, evaluator: &mut Evaluator) {
@@ -236,11 +242,11 @@ mod tests {
         }
     }
 
-    fn truth(&(class, x0, y0, x1, y1, crowd, area): &(usize, f32, f32, f32, f32, u8, Option<f64>)) -> Truth {
+    fn truth(&(class, x0, y0, x1, y1, crowd, area): &TruthRow) -> Truth {
         Truth { bounds: Bounds::new(x0, y0, x1, y1), class, crowd: crowd == 1, area }
     }
 
-    fn detection(&(class, x0, y0, x1, y1, score): &(usize, f32, f32, f32, f32, f32)) -> Detection {
+    fn detection(&(class, x0, y0, x1, y1, score): &DetectionRow) -> Detection {
         Detection { bounds: Bounds::new(x0, y0, x1, y1), score, class }
     }
 
