@@ -10,6 +10,8 @@ mod assign;
 mod average_precision;
 mod bounds;
 mod decode;
+#[cfg(test)]
+mod golden;
 mod head;
 mod nms;
 mod summary;
