@@ -13,6 +13,7 @@ pub mod copy;
 pub mod fill;
 pub mod max_pool;
 pub mod slice;
+pub mod softmax_cross_entropy;
 pub mod stop_gradient;
 pub mod upsample;
 pub mod weighted_sum;
