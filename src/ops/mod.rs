@@ -12,6 +12,7 @@ pub mod concat;
 pub mod copy;
 pub mod fill;
 pub mod max_pool;
+pub mod mean_square;
 pub mod slice;
 pub mod softmax_cross_entropy;
 pub mod stop_gradient;
