@@ -10,6 +10,7 @@ pub mod add;
 pub mod average_pool;
 pub mod concat;
 pub mod copy;
+pub mod ema;
 pub mod fill;
 pub mod max_pool;
 pub mod mean_square;
