@@ -14,6 +14,7 @@ pub mod ema;
 pub mod fill;
 pub mod max_pool;
 pub mod mean_square;
+pub mod sgd;
 pub mod slice;
 pub mod softmax_cross_entropy;
 pub mod stop_gradient;
