@@ -6,6 +6,7 @@ mod op;
 #[cfg(test)]
 pub mod testing;
 
+pub mod adamw;
 pub mod add;
 pub mod average_pool;
 pub mod concat;
