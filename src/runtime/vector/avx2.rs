@@ -8,13 +8,20 @@ use super::{Lanes, Task};
 #[derive(Clone, Copy)]
 pub struct Avx2(());
 
-/// Runs `task` compiled for AVX2 and FMA.
-///
-/// # Safety
-/// The processor has AVX2 and FMA.
+impl Avx2 {
+    /// Takes the processor's word for granted.
+    ///
+    /// # Safety
+    /// The processor has AVX2 and FMA.
+    pub unsafe fn assume() -> Self {
+        Avx2(())
+    }
+}
+
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn run<T: Task>(task: T) -> T::Output {
-    task.run(Avx2(()))
+#[inline(never)]
+fn run<T: Task>(lanes: Avx2, task: T) -> T::Output {
+    task.run(lanes)
 }
 
 /// A window of this at 8 − count has its first `count` lanes set.
@@ -34,6 +41,12 @@ impl Lanes for Avx2 {
     type V = __m256;
     type Mask = __m256;
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
+
+    #[inline(always)]
+    fn call<T: Task>(self, task: T) -> T::Output {
+        unsafe { run(self, task) }
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m256 {
@@ -95,7 +108,8 @@ impl Lanes for Avx2 {
     fn scale(self, a: __m256, n: __m256) -> __m256 {
         // 2ⁿ is its biased exponent.
         unsafe {
-            let bits = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)));
+            let bits =
+                _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)));
             _mm256_mul_ps(a, _mm256_castsi256_ps(bits))
         }
     }

@@ -8,13 +8,20 @@ use super::{Lanes, Task};
 #[derive(Clone, Copy)]
 pub struct Avx512(());
 
-/// Runs `task` compiled for AVX-512F.
-///
-/// # Safety
-/// The processor has AVX-512F.
+impl Avx512 {
+    /// Takes the processor's word for granted.
+    ///
+    /// # Safety
+    /// The processor has AVX-512F.
+    pub unsafe fn assume() -> Self {
+        Avx512(())
+    }
+}
+
 #[target_feature(enable = "avx512f")]
-pub unsafe fn run<T: Task>(task: T) -> T::Output {
-    task.run(Avx512(()))
+#[inline(never)]
+fn run<T: Task>(lanes: Avx512, task: T) -> T::Output {
+    task.run(lanes)
 }
 
 #[inline(always)]
@@ -29,6 +36,12 @@ impl Lanes for Avx512 {
     type V = __m512;
     type Mask = __mmask16;
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
+
+    #[inline(always)]
+    fn call<T: Task>(self, task: T) -> T::Output {
+        unsafe { run(self, task) }
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {

@@ -58,6 +58,12 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     type Mask: Copy;
     /// The number of lanes, at most [`MAX_LANES`].
     const LANES: usize;
+    /// How many vectors the processor's registers hold: what kernels size their tiles by.
+    const REGISTERS: usize;
+
+    /// Runs `task` in a function of its own, compiled for these lanes: a boundary that keeps a large
+    /// kernel from being inlined into its caller.
+    fn call<T: Task>(self, task: T) -> T::Output;
 
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::V;
@@ -129,14 +135,14 @@ pub fn dispatch<T: Task>(cpu: &Cpu, task: T) -> T::Output {
     match cpu.simd() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Cpu` never has a level above that of the processor.
-        SimdLevel::Avx512 => unsafe { avx512::run(task) },
+        SimdLevel::Avx512 => unsafe { avx512::Avx512::assume() }.call(task),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        SimdLevel::Avx2 => unsafe { avx2::run(task) },
+        SimdLevel::Avx2 => unsafe { avx2::Avx2::assume() }.call(task),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
-        SimdLevel::Neon => unsafe { neon::run(task) },
-        _ => task.run(portable::Portable),
+        SimdLevel::Neon => unsafe { neon::Neon::assume() }.call(task),
+        _ => portable::Portable.call(task),
     }
 }
 

@@ -8,13 +8,20 @@ use super::{Lanes, Task};
 #[derive(Clone, Copy)]
 pub struct Neon(());
 
-/// Runs `task` compiled for Advanced SIMD.
-///
-/// # Safety
-/// The processor has Advanced SIMD.
+impl Neon {
+    /// Takes the processor's word for granted.
+    ///
+    /// # Safety
+    /// The processor has Advanced SIMD.
+    pub unsafe fn assume() -> Self {
+        Neon(())
+    }
+}
+
 #[target_feature(enable = "neon")]
-pub unsafe fn run<T: Task>(task: T) -> T::Output {
-    task.run(Neon(()))
+#[inline(never)]
+fn run<T: Task>(lanes: Neon, task: T) -> T::Output {
+    task.run(lanes)
 }
 
 // SAFETY of every block below: a `Neon` exists only where the processor has Advanced SIMD; pointers
@@ -24,6 +31,12 @@ impl Lanes for Neon {
     type V = float32x4_t;
     type Mask = uint32x4_t;
     const LANES: usize = 4;
+    const REGISTERS: usize = 32;
+
+    #[inline(always)]
+    fn call<T: Task>(self, task: T) -> T::Output {
+        unsafe { run(self, task) }
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> float32x4_t {

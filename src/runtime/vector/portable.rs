@@ -1,6 +1,6 @@
 //! Plain arrays of 8 lanes, for the compiler to vectorise with whatever it may assume.
 
-use super::Lanes;
+use super::{Lanes, Task};
 
 /// Needs no proof.
 #[derive(Clone, Copy)]
@@ -17,10 +17,22 @@ fn each(f: impl Fn(usize) -> f32) -> [f32; LANES] {
     out
 }
 
+#[inline(never)]
+fn run<T: Task>(task: T) -> T::Output {
+    task.run(Portable)
+}
+
 impl Lanes for Portable {
     type V = [f32; LANES];
     type Mask = [bool; LANES];
     const LANES: usize = LANES;
+    // Two registers a vector, where the compiler may assume only SSE2 or NEON.
+    const REGISTERS: usize = 8;
+
+    #[inline(always)]
+    fn call<T: Task>(self, task: T) -> T::Output {
+        run(task)
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::V {

@@ -1,0 +1,6 @@
+//! Convolution.
+
+pub mod cpu;
+mod geometry;
+
+pub use geometry::Geometry;

@@ -1,0 +1,3 @@
+//! The operations: one folder per op.
+
+pub mod conv;
