@@ -19,28 +19,30 @@ pub use report::{MemoryReport, Resident};
 
 use crate::graph::{Graph, Node, Source};
 use crate::ops::Value;
+use crate::runtime::Cpu;
 use crate::{Error, Result};
 
 /// What the compiler may do, and for what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Merge neighbouring ops into one pass over memory.
     pub fuse: bool,
     /// Compute cheap values again in backward instead of keeping them.
     pub recompute: bool,
-    /// Threads that the cpu device will run with: its kernels' workspace depends on it.
-    pub threads: usize,
+    /// The processor, for a program of the cpu device: its kernels' workspace and packed weights
+    /// depend on it. `None` for the reference device.
+    pub cpu: Option<Cpu>,
 }
 
 impl Options {
-    /// Everything on, for `threads` threads.
-    pub fn new(threads: usize) -> Self {
-        Options { fuse: true, recompute: true, threads: threads.max(1) }
+    /// Everything on.
+    pub fn new(cpu: Option<Cpu>) -> Self {
+        Options { fuse: true, recompute: true, cpu }
     }
 
     /// Every node as it was traced: what the optimised program is compared with.
-    pub fn plain(threads: usize) -> Self {
-        Options { fuse: false, recompute: false, threads: threads.max(1) }
+    pub fn plain(cpu: Option<Cpu>) -> Self {
+        Options { fuse: false, recompute: false, cpu }
     }
 }
 
@@ -56,11 +58,11 @@ pub fn compile(graph: &Graph, options: Options) -> Result<Program> {
     }
     schedule::schedule(&mut lowered)?;
     let placed = place::place(&mut lowered)?;
-    assemble(graph, &lowered, placed, options)
+    assemble(graph, &lowered, placed, &options)
 }
 
 /// Lays the buffers out in one arena and writes the program down.
-fn assemble(graph: &Graph, lowered: &Lowered, placed: Placed, options: Options) -> Result<Program> {
+fn assemble(graph: &Graph, lowered: &Lowered, placed: Placed, options: &Options) -> Result<Program> {
     let mut persistent = Vec::new();
     let mut memory = Vec::with_capacity(placed.buffers.len());
     let mut requests = Vec::new();
@@ -80,7 +82,7 @@ fn assemble(graph: &Graph, lowered: &Lowered, placed: Placed, options: Options) 
     let mut workspaces = vec![None; lowered.nodes.len()];
     for (index, node) in lowered.nodes.iter().enumerate() {
         let (inputs, outputs) = (lowered.shapes(&node.inputs), lowered.shapes(&node.outputs));
-        let size = node.op.cpu_workspace(&inputs, &outputs, options.threads);
+        let size = options.cpu.as_ref().map_or(0, |cpu| node.op.cpu_workspace(&inputs, &outputs, cpu));
         if size > 0 {
             workspaces[index] = Some((requests.len(), size));
             requests.push(Request { size, first: index, last: index });
@@ -142,7 +144,7 @@ fn assemble(graph: &Graph, lowered: &Lowered, placed: Placed, options: Options) 
         inputs,
         outputs,
         arena: plan.length,
-        threads: options.threads,
+        cpu: options.cpu.as_ref().map(|cpu| (cpu.threads(), cpu.simd())),
         report: Arc::new(report),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::MemoryReport;
 use crate::graph::{Mode, Pass};
 use crate::ops::Op;
+use crate::runtime::SimdLevel;
 use crate::tensor::Shape;
 
 /// Which memory an operand lies in.
@@ -84,8 +85,8 @@ pub struct Program {
     pub outputs: Vec<(String, Slot)>,
     /// The arena's length in elements.
     pub arena: usize,
-    /// The threads whose workspace was planned.
-    pub threads: usize,
+    /// Threads and SIMD level that a program of the cpu device was compiled for.
+    pub cpu: Option<(usize, SimdLevel)>,
     /// What the memory is used for.
     pub report: Arc<MemoryReport>,
 }

@@ -59,8 +59,8 @@ impl HostSession<f64> {
 
 impl HostSession<f32> {
     pub(super) fn cpu(program: Arc<Program>, cpu: Cpu) -> Result<Self> {
-        if program.threads < cpu.threads() {
-            return Err(Error::internal("the program was compiled for fewer threads than the device has"));
+        if program.cpu != Some((cpu.threads(), cpu.simd())) {
+            return Err(Error::internal("the program was compiled for another device"));
         }
         Self::new(program, Box::new(move |step, io| step.op.cpu(io, &cpu)))
     }

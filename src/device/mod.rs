@@ -7,7 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::compile::Program;
+use crate::compile::{Options, Program, compile};
+use crate::graph::Graph;
 use crate::runtime::Cpu;
 use crate::tensor::Tensor;
 
@@ -29,18 +30,22 @@ impl Device {
         Ok(Device::Cpu(Cpu::new(threads)?))
     }
 
-    /// How many threads kernels run on: what [`crate::compile::Options::new`] wants to know.
-    pub fn threads(&self) -> usize {
-        match self {
-            Device::Reference => 1,
-            Device::Cpu(cpu) => cpu.threads(),
-        }
+    /// Compiles `graph` for this device, everything on.
+    ///
+    /// # Errors
+    /// As [`crate::compile::compile`].
+    pub fn compile(&self, graph: &Graph) -> Result<Arc<Program>> {
+        let cpu = match self {
+            Device::Reference => None,
+            Device::Cpu(cpu) => Some(cpu.clone()),
+        };
+        Ok(Arc::new(compile(graph, Options::new(cpu))?))
     }
 
     /// A session: the program with memory of its own, parameters and states all zero.
     ///
     /// # Errors
-    /// Where the memory cannot be had, or the program was compiled for fewer threads.
+    /// Where the memory cannot be had, or the program was compiled for another device.
     pub fn session(&self, program: Arc<Program>) -> Result<Box<dyn Session>> {
         match self {
             Device::Reference => Ok(Box::new(host::HostSession::reference(program)?)),

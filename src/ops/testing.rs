@@ -114,7 +114,7 @@ fn run_cpu(
             None => wide(&vec![f32::NAN; s.elements()], *s),
         })
         .collect();
-    let mut workspace = vec![f32::NAN; op.cpu_workspace(shapes, &output_shapes, cpu.threads())];
+    let mut workspace = vec![f32::NAN; op.cpu_workspace(shapes, &output_shapes, cpu)];
     let view = |data: &[f32], shape: Shape| {
         let pad = pad(shape);
         // SAFETY: `wide` laid c elements at every pixel of the shape, from `pad` on.

@@ -44,7 +44,7 @@ fn detector(design: &impl Design, graph: &mut Graph, images: Value, classes: usi
     })?;
     let (n3, n4, n5) = graph.scope("neck", |g| {
         let p5 = SppCsp { windows: vec![3, 5, 7], filters: 64, style }.named(g, "spp", c5)?;
-        let mut up = |g: &mut Graph, name: &str, top: Value, side: Value, filters: usize| {
+        let up = |g: &mut Graph, name: &str, top: Value, side: Value, filters: usize| {
             g.scope(name, |g| {
                 let top = style.transition(filters).named(g, "top", top)?;
                 let top = upsample::trace(g, top, 2)?;

@@ -108,7 +108,7 @@ impl Op for Normalize {
         Ok(())
     }
 
-    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _threads: usize) -> usize {
+    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _cpu: &Cpu) -> usize {
         2 * inputs[0].c
     }
 

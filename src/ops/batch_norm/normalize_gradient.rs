@@ -73,7 +73,7 @@ impl Op for NormalizeGradient {
         Ok(())
     }
 
-    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _threads: usize) -> usize {
+    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _cpu: &Cpu) -> usize {
         6 * inputs[0].c + reduce::workspace(inputs[0], 2)
     }
 

@@ -54,7 +54,7 @@ impl Op for BatchStatistics {
         Ok(())
     }
 
-    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _threads: usize) -> usize {
+    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _cpu: &Cpu) -> usize {
         reduce::workspace(inputs[0], 2)
     }
 

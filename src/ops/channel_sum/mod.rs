@@ -40,7 +40,7 @@ impl Op for ChannelSum {
         Ok(())
     }
 
-    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _threads: usize) -> usize {
+    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _cpu: &Cpu) -> usize {
         super::reduce::workspace(inputs[0], 1)
     }
 

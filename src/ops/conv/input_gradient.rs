@@ -1,6 +1,6 @@
 //! The gradient of a convolution's input.
 
-use super::{Geometry, flops, output_shape, reference};
+use super::{Geometry, cpu, flops, output_shape, reference};
 use crate::ops::{Cost, Io, Op, expect_inputs};
 use crate::runtime::Cpu;
 use crate::tensor::Shape;
@@ -49,8 +49,17 @@ impl Op for ConvInputGradient {
         Ok(())
     }
 
+    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], cpu: &Cpu) -> usize {
+        cpu::input_gradient_workspace(cpu, &self.geometry, self.input, inputs[0])
+    }
+
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
-        let _ = (io, cpu);
-        Err(Error::internal("not wired yet"))
+        if self.accumulate {
+            io.settle(2, 0);
+        }
+        let (dy, weight) = (io.input(0), io.dense(1));
+        let (dx, workspace) = (io.outputs[0].reborrow(), &mut *io.workspace);
+        cpu::input_gradient(cpu, &self.geometry, dy, weight, self.accumulate, dx, workspace);
+        Ok(())
     }
 }

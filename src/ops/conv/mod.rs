@@ -8,11 +8,13 @@
 pub mod cpu;
 mod geometry;
 mod input_gradient;
+mod pack_weight;
 mod reference;
 mod weight_gradient;
 
 pub use geometry::Geometry;
 pub use input_gradient::ConvInputGradient;
+pub use pack_weight::PackWeight;
 pub use weight_gradient::ConvWeightGradient;
 
 use super::{Cost, Gradient, Io, Op, Tape, Value, channel_sum, expect_inputs};
@@ -26,7 +28,7 @@ use crate::{Error, Result};
 /// `x [n, h, w, c_in]`, `weight [c_out, kernel_h, kernel_w, c_in / groups]`, `(bias [1, 1, 1, c_out])`,
 /// `(prologue's scale and shift [1, 1, 2, c_in])`, `(residual [n, h', w', c ≤ c_out])`.
 ///
-/// Outputs: `y [n, h', w', c_out]`, `(statistics [1, 1, 2, c_out]: mean and biased variance of y)`.
+/// Outputs: `y [n, h', w', c_out]`, `(statistics [1, 1, 2, c_out]: mean and biased variance of the sum)`.
 ///
 /// Gradient (of the plain op; what is fused, is fused after the backward is written):
 /// `dx = convᵀ(dy, w)`, `dw = Σ x ⊗ dy` over pixels, `db = Σ dy`.
@@ -42,15 +44,25 @@ pub struct Conv {
     pub activation: Activation,
     /// Whether a residual is added to the first channels, after the activation.
     pub residual: bool,
-    /// Whether the output's batch statistics are a second output.
+    /// Whether the batch statistics of the sum (before activation and residual) are a second output.
     pub statistics: bool,
+    /// The output channels, where the weight is one that [`PackWeight`] made for the cpu device.
+    pub packed_channels: Option<usize>,
 }
 
 impl Conv {
     /// A convolution with nothing fused into it.
     pub fn plain(geometry: Geometry, bias: bool) -> Self {
         let (prologue, activation) = (None, Activation::Linear);
-        Conv { geometry, bias, prologue, activation, residual: false, statistics: false }
+        Conv {
+            geometry,
+            bias,
+            prologue,
+            activation,
+            residual: false,
+            statistics: false,
+            packed_channels: None,
+        }
     }
 
     /// Where bias, prologue and residual stand among the inputs, and how many inputs there are.
@@ -111,6 +123,14 @@ fn output_shape(op: &str, geometry: &Geometry, shapes: &[Shape], x: Shape, weigh
     Ok(Shape::new(x.n, h, w, weight.n))
 }
 
+/// A prologue from its activation and the input that holds scale and shift.
+fn prologue<'a>(io: &Io<'a, f32>, prologue: Option<(Activation, usize)>) -> Option<cpu::Prologue<'a>> {
+    prologue.map(|(activation, index)| {
+        let affine = io.input(index);
+        cpu::Prologue { scale: affine.pixel(0), shift: affine.pixel(1), activation }
+    })
+}
+
 /// FLOPs of one direction of a convolution: 2 · taps · c_in / groups · c_out a pixel of the output.
 fn flops(weight: Shape, output: Shape) -> f64 {
     2.0 * weight.elements() as f64 * (output.n * output.h * output.w) as f64
@@ -124,7 +144,13 @@ impl Op for Conv {
     fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let operands = self.operands();
         expect_inputs(self.name(), inputs, operands.count)?;
-        let y = output_shape(self.name(), &self.geometry, inputs, inputs[0], inputs[1])?;
+        let y = match self.packed_channels {
+            None => output_shape(self.name(), &self.geometry, inputs, inputs[0], inputs[1])?,
+            Some(c_out) => {
+                let weight = self.geometry.weight(inputs[0].c, c_out);
+                output_shape(self.name(), &self.geometry, inputs, inputs[0], weight)?
+            }
+        };
         let fits = |index: Option<usize>, fit: &dyn Fn(Shape) -> bool| index.is_none_or(|i| fit(inputs[i]));
         if !fits(operands.bias, &|s| s == Shape::vector(y.c)) {
             return Err(Error::shape(
@@ -149,7 +175,7 @@ impl Op for Conv {
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
         let (x, y) = (inputs[0], outputs[0]);
-        let conv = flops(inputs[1], y);
+        let conv = flops(self.geometry.weight(x.c, y.c), y);
         let per =
             |present: bool, elements: usize, flops: f64| if present { elements as f64 * flops } else { 0.0 };
         let residual = self.operands().residual.map_or(0, |i| inputs[i].elements());
@@ -187,12 +213,15 @@ impl Op for Conv {
     }
 
     fn reference(&self, io: &mut Io<'_, f64>) -> Result<()> {
+        if self.packed_channels.is_some() {
+            return Err(Error::internal("a packed weight is the cpu device's alone").in_op(self.name()));
+        }
         reference::forward(self, io);
         Ok(())
     }
 
-    fn cpu_workspace(&self, inputs: &[Shape], outputs: &[Shape], threads: usize) -> usize {
-        let _ = (inputs, outputs, threads);
+    fn cpu_workspace(&self, inputs: &[Shape], outputs: &[Shape], cpu: &Cpu) -> usize {
+        let _ = (inputs, outputs, cpu);
         0
     }
 

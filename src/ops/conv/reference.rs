@@ -2,7 +2,9 @@
 
 use super::{Conv, ConvInputGradient, ConvWeightGradient, Geometry};
 use crate::ops::Io;
-use crate::tensor::Shape;
+use crate::ops::batch_norm::statistics_reference;
+use crate::runtime::Activation;
+use crate::tensor::{Shape, View};
 
 /// Calls `visit(output pixel, output channel, input pixel, input channel, weight element)` for every
 /// multiply-add of a convolution.
@@ -46,11 +48,7 @@ fn each_product(
 }
 
 /// `x` behind its prologue, dense.
-fn behind_prologue(
-    io: &Io<'_, f64>,
-    x: usize,
-    prologue: Option<(crate::runtime::Activation, usize)>,
-) -> Vec<f64> {
+fn behind_prologue(io: &Io<'_, f64>, x: usize, prologue: Option<(Activation, usize)>) -> Vec<f64> {
     let view = io.input(x);
     let mut data = view.to_vec();
     if let Some((activation, affine)) = prologue {
@@ -74,10 +72,12 @@ pub(super) fn forward(op: &Conv, io: &mut Io<'_, f64>) {
     each_product(&op.geometry, x_shape, weight.shape(), shape, |o, co, i, ci, e| {
         sum[o * shape.c + co] += x[i * x_shape.c + ci] * w[e];
     });
+    if let Some(bias) = operands.bias.map(|i| io.dense(i)) {
+        sum.iter_mut().zip(bias.iter().cycle()).for_each(|(sum, bias)| *sum += bias);
+    }
     for pixel in 0..shape.pixels() {
         for c in 0..shape.c {
-            let bias = operands.bias.map_or(0.0, |i| io.dense(i)[c]);
-            let mut y = op.activation.apply(sum[pixel * shape.c + c] + bias);
+            let mut y = op.activation.apply(sum[pixel * shape.c + c]);
             if let Some(residual) = operands.residual {
                 // In place, the output holds the residual.
                 let residual = match io.inputs[residual] {
@@ -90,8 +90,7 @@ pub(super) fn forward(op: &Conv, io: &mut Io<'_, f64>) {
         }
     }
     if op.statistics {
-        let (y, statistics) = io.outputs.split_at_mut(1);
-        crate::ops::batch_norm::statistics_reference(y[0].view(), &mut statistics[0]);
+        statistics_reference(View::dense(&sum, shape), &mut io.outputs[1]);
     }
 }
 
@@ -116,5 +115,5 @@ pub(super) fn weight_gradient(op: &ConvWeightGradient, io: &mut Io<'_, f64>) {
     each_product(&op.geometry, x_shape, op.weight, dy.shape(), |o, co, i, ci, e| {
         dw[e] += x[i * x_shape.c + ci] * dy.pixel(o)[co];
     });
-    io.outputs[0].copy_from(crate::tensor::View::dense(&dw, op.weight));
+    io.outputs[0].copy_from(View::dense(&dw, op.weight));
 }

@@ -1,6 +1,6 @@
 //! The gradient of a convolution's weight.
 
-use super::{Geometry, flops, output_shape, reference};
+use super::{Geometry, cpu, flops, output_shape, reference};
 use crate::ops::{Cost, Io, Op, expect_inputs};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::Shape;
@@ -45,8 +45,17 @@ impl Op for ConvWeightGradient {
         Ok(())
     }
 
+    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], cpu: &Cpu) -> usize {
+        cpu::weight_gradient_workspace(cpu, &self.geometry, inputs[0], inputs[1])
+    }
+
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
-        let _ = (io, cpu);
-        Err(Error::internal("not wired yet"))
+        let prologue = super::prologue(io, self.prologue.map(|activation| (activation, 2)));
+        let (x, dy) = (io.input(0), io.input(1));
+        let dw = io.outputs[0].as_mut_slice();
+        let dw =
+            dw.ok_or_else(|| Error::internal("a weight's gradient is dense").in_op("conv weight gradient"))?;
+        cpu::weight_gradient(cpu, &self.geometry, x, prologue, dy, dw, None, io.workspace);
+        Ok(())
     }
 }

@@ -150,8 +150,8 @@ impl Op for MaxPool {
         Ok(())
     }
 
-    fn cpu_workspace(&self, inputs: &[Shape], outputs: &[Shape], threads: usize) -> usize {
-        cpu::workspace(self, inputs[0], outputs[0], threads, 1)
+    fn cpu_workspace(&self, inputs: &[Shape], outputs: &[Shape], cpu: &Cpu) -> usize {
+        cpu::workspace(self, inputs[0], outputs[0], cpu.threads(), 1)
     }
 
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
@@ -182,8 +182,8 @@ impl Op for MaxPoolGradient {
         Ok(())
     }
 
-    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], threads: usize) -> usize {
-        cpu::workspace(&self.pool, inputs[0], inputs[1], threads, 2)
+    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], cpu: &Cpu) -> usize {
+        cpu::workspace(&self.pool, inputs[0], inputs[1], cpu.threads(), 2)
     }
 
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
