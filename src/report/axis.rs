@@ -49,20 +49,24 @@ impl Axis {
     }
 
     /// An axis from exactly the smallest to the largest of `values` (x: no room wanted), widened
-    /// where they are all one.
-    pub(super) fn tight(values: impl IntoIterator<Item = f64>) -> Self {
+    /// where they are all one. A `range` that is one overrides it, as in [`Axis::over`].
+    pub(super) fn tight(values: impl IntoIterator<Item = f64>, range: Option<(f64, f64)>) -> Self {
+        if let Some((low, high)) = range
+            && Self::shows(low, false)
+            && Self::shows(high, false)
+            && low < high
+        {
+            return Axis { low, high, log: false };
+        }
         let (low, high) = values
             .into_iter()
             .filter(|value| Self::shows(*value, false))
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-        match () {
-            () if low > high => Axis { low: 0.0, high: 1.0, log: false },
-            () if low == high => {
-                let room = (low.abs() * 1e-6).max(1.0);
-                Axis { low: low - room, high: high + room, log: false }
-            }
-            () => Axis { low, high, log: false },
+        if low > high {
+            return Axis { low: 0.0, high: 1.0, log: false };
         }
+        let room = if low == high { (low.abs() * 1e-6).max(1.0) } else { 0.0 };
+        Axis { low: low - room, high: high + room, log: false }
     }
 
     /// Where `value` falls: 0 at the low end, 1 at the high end; outside of these beyond them.
@@ -116,7 +120,7 @@ impl Axis {
     fn log_ticks(&self, target: usize) -> Vec<(f64, String)> {
         let (low, high) = (self.low.log10(), self.high.log10());
         let decades = high - low;
-        let factors: &[f64] = if decades < 1.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let factors: &[f64] = if decades < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let stride = (decades / target.max(1) as f64).ceil().max(1.0) as i32;
         let mut ticks = Vec::new();
         for exponent in (low.floor() as i32)..=(high.ceil() as i32) {
@@ -139,13 +143,14 @@ impl Axis {
     }
 }
 
-/// The round step (1, 2 or 5 times a power of ten) nearest above `rough`.
+/// The round step (1, 2 or 5 times a power of ten) nearest to `rough`.
 fn nice_step(rough: f64) -> f64 {
     let magnitude = 10_f64.powf(rough.log10().floor());
+    // The borders are the geometric means: the number of ticks is then nearest to what was asked for.
     let step = match rough / magnitude {
-        r if r <= 1.0 => magnitude,
-        r if r <= 2.0 => 2.0 * magnitude,
-        r if r <= 5.0 => 5.0 * magnitude,
+        r if r <= 1.414 => magnitude,
+        r if r <= 3.162 => 2.0 * magnitude,
+        r if r <= 7.071 => 5.0 * magnitude,
         _ => 10.0 * magnitude,
     };
     if step.is_finite() && step > 0.0 { step } else { 1.0 }
@@ -162,7 +167,8 @@ fn linear_label(tick: f64, step: f64, largest: f64) -> String {
         let (scale, suffix) = if largest < 1e6 { (1e3, "k") } else { (1e6, "M") };
         format!("{:.*}{suffix}", decimals(step / scale), tick / scale)
     } else {
-        format!("{tick:.*e}", (tick.abs() / step).log10().ceil().clamp(0.0, 6.0) as usize)
+        let exponent = |value: f64| (value.abs().log10() + 1e-9).floor();
+        format!("{tick:.*e}", (exponent(tick) - exponent(step)).clamp(0.0, 6.0) as usize)
     };
     text.replacen('-', "−", usize::from(tick < 0.0))
 }
@@ -197,7 +203,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers() {
-        assert_eq!(labels(&Axis { low: 0.0, high: 1.06, log: false }, 5), ["0", "0.5", "1.0"]);
+        assert_eq!(labels(&Axis { low: 0.0, high: 1.06, log: false }, 3), ["0", "0.5", "1.0"]);
         assert_eq!(
             labels(&Axis { low: 0.0, high: 1.0, log: false }, 6),
             ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]
@@ -220,7 +226,10 @@ mod tests {
             ["0.01", "0.1", "1", "10", "100"]
         );
         assert_eq!(labels(&Axis { low: 0.9, high: 6.0, log: true }, 5), ["1", "2", "5"]);
-        assert_eq!(labels(&Axis { low: 1e-6, high: 1e-4, log: true }, 5), ["1e-6", "1e-5", "1e-4"]);
+        assert_eq!(
+            labels(&Axis { low: 1e-6, high: 1e-4, log: true }, 5),
+            ["1e-6", "2e-6", "5e-6", "1e-5", "2e-5", "5e-5", "1e-4"]
+        );
     }
 
     #[test]
@@ -250,7 +259,7 @@ mod tests {
         for values in cases {
             for log in [false, true] {
                 for axis in
-                    [Axis::over(values.iter().copied(), None, log), Axis::tight(values.iter().copied())]
+                    [Axis::over(values.iter().copied(), None, log), Axis::tight(values.iter().copied(), None)]
                 {
                     assert!(axis.low < axis.high, "{values:?}: {axis:?}");
                     assert!(axis.position((axis.low + axis.high) / 2.0).is_finite());

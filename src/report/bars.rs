@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::axis::Axis;
-use super::canvas::{Anchor, Canvas, Type, save};
+use super::canvas::{AXIS, Anchor, Canvas, GRID, INK, MUTED, Type, save};
 use super::draw::Color;
 use super::font;
 use super::number::Unit;
@@ -40,11 +40,6 @@ pub struct BarChart {
     /// The rows, from top to bottom.
     pub rows: Vec<BarRow>,
 }
-
-const INK: Color = [32, 33, 36];
-const MUTED: Color = [95, 99, 104];
-const GRID: Color = [232, 234, 237];
-const AXIS: Color = [154, 160, 166];
 
 /// The width of a chart in points; a PNG has two pixels for each.
 const WIDTH: f32 = 900.0;
@@ -111,7 +106,7 @@ fn paint(canvas: &mut dyn Canvas, chart: &BarChart, rows: &Rows) {
     let number = |value| chart.unit.format(value);
     let right = WIDTH - MARGIN - 6.0 - values().map(|v| font::width(&number(v), 10.0)).fold(0.0, f32::max);
     // Bars start at 0, whatever the smallest value, or their lengths would lie.
-    let axis = Axis::tight(values().filter(|v| *v > 0.0).chain([0.0]));
+    let axis = Axis::tight(values().filter(|v| *v > 0.0).chain([0.0]), None);
     let at = |value: f64| left + (right - left) * axis.position(value).max(0.0);
 
     for (tick, label) in axis.ticks(6, false, chart.unit) {

@@ -14,6 +14,17 @@ use super::file::write_atomically;
 use super::font;
 use crate::{Error, Result};
 
+/// Text.
+pub(super) const INK: Color = [32, 33, 36];
+/// Text beside the matter: ticks, numbers.
+pub(super) const MUTED: Color = [95, 99, 104];
+/// Lines behind the data.
+pub(super) const GRID: Color = [232, 234, 237];
+/// The lines that the data stands on.
+pub(super) const AXIS: Color = [154, 160, 166];
+/// The paper.
+pub(super) const WHITE: Color = [255; 3];
+
 /// Where a text's x is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
@@ -106,7 +117,7 @@ struct Raster {
 
 impl Raster {
     fn new(width: u32, height: u32, scale: f32) -> Self {
-        Raster { image: RgbImage::from_pixel(width, height, Rgb([255; 3])), scale }
+        Raster { image: RgbImage::from_pixel(width, height, Rgb(WHITE)), scale }
     }
 
     /// The pixels from `low` to `high` (exclusive), cut to the canvas.
@@ -120,7 +131,8 @@ impl Canvas for Raster {
     fn rectangle(&mut self, from: (f32, f32), to: (f32, f32), color: Color) {
         let edge = |value: f32| (value * self.scale).round();
         let (x0, y0) = (edge(from.0), edge(from.1));
-        let (x1, y1) = (edge(to.0).max(x0 + 1.0), edge(to.1).max(y0 + 1.0));
+        // The extent is rounded by itself, so that lines of one width have one wherever they lie.
+        let (x1, y1) = (x0 + edge(to.0 - from.0).max(1.0), y0 + edge(to.1 - from.1).max(1.0));
         for y in Self::span(y0, y1, self.image.height()) {
             for x in Self::span(x0, x1, self.image.width()) {
                 self.image.put_pixel(x, y, Rgb(color));

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::axis::Axis;
-use super::canvas::{Anchor, Canvas, Type, save};
+use super::canvas::{AXIS, Anchor, Canvas, GRID, INK, MUTED, Type, WHITE, save};
 use super::draw::{Color, luminance, mix};
 use super::font;
 use super::number::{Unit, plain};
@@ -50,6 +50,8 @@ pub struct Plot {
     pub series: Vec<Series>,
     /// Points to mark.
     pub marks: Vec<Mark>,
+    /// The x axis from low to high; `None`, and what is no range: from the data.
+    pub x_range: Option<(f64, f64)>,
     /// The y axis from low to high; `None`, and what is no range: from the data.
     pub y_range: Option<(f64, f64)>,
     /// A logarithmic y axis; values of 0 and below are then gaps.
@@ -66,6 +68,7 @@ impl Default for Plot {
             y_label: String::new(),
             series: Vec::new(),
             marks: Vec::new(),
+            x_range: None,
             y_range: None,
             log_y: false,
             size: (1600, 900),
@@ -91,12 +94,6 @@ pub struct EpochRecord {
     /// AP over IoU 0.5 to 0.95 on validation data, 0 to 1; `None` where this epoch was not validated.
     pub ap: Option<f64>,
 }
-
-const INK: Color = [32, 33, 36];
-const MUTED: Color = [95, 99, 104];
-const GRID: Color = [232, 234, 237];
-const AXIS: Color = [154, 160, 166];
-const WHITE: Color = [255; 3];
 
 /// Draws `plot` to `path` (`.png`, or `.svg`), whole or not at all. Without any point to show it says
 /// "no data yet".
@@ -132,7 +129,12 @@ pub fn training_curves(path: impl AsRef<Path>, title: &str, epochs: &[EpochRecor
         points: epochs.iter().filter_map(|r| Some((r.epoch as f64, pick(r)?))).collect(),
         color,
     };
+    // Both panels over the same epochs, also where only a few were validated.
+    let span = |range: (u64, u64), r: &EpochRecord| (range.0.min(r.epoch), range.1.max(r.epoch));
+    let (first, last) = epochs.iter().fold((u64::MAX, 0), span);
+    let x_range = Some((first as f64, last as f64));
     let losses = Plot {
+        x_range,
         title: "Training loss".to_owned(),
         x_label: "epoch".to_owned(),
         y_label: "mean over the epoch".to_owned(),
@@ -145,6 +147,7 @@ pub fn training_curves(path: impl AsRef<Path>, title: &str, epochs: &[EpochRecor
         ..Plot::default()
     };
     let mut precisions = Plot {
+        x_range,
         title: "Average precision".to_owned(),
         x_label: "epoch".to_owned(),
         y_label: "on validation data".to_owned(),
@@ -155,6 +158,9 @@ pub fn training_curves(path: impl AsRef<Path>, title: &str, epochs: &[EpochRecor
         ..Plot::default()
     };
     precisions.marks.extend(best(&precisions.series[1]).or_else(|| best(&precisions.series[0])));
+    // From 0, or the first epochs' noise would fill the panel.
+    let highest = precisions.series.iter().filter_map(|s| Some(best(s)?.y)).fold(0.0, f64::max);
+    precisions.y_range = Some((0.0, highest * 1.06));
     let (width, height) = (1000.0, 420.0);
     save(path.as_ref(), (width, height), 2.0, |canvas| {
         let style = Type { size: 17.0, color: INK, anchor: Anchor::Start };
@@ -219,7 +225,7 @@ fn panel(canvas: &mut dyn Canvas, area: Area, plot: &Plot, strips: usize) {
         return;
     }
     let y_axis = Axis::over(points().map(|p| p.1), plot.y_range, plot.log_y);
-    let x_axis = Axis::tight(points().map(|p| p.0));
+    let x_axis = Axis::tight(points().map(|p| p.0), plot.x_range);
     let y_ticks = y_axis.ticks(((bottom - top) / 42.0) as usize, false, Unit::Plain);
     let ends = end_labels(plot, shown, width * 0.34);
 
@@ -263,7 +269,7 @@ fn panel(canvas: &mut dyn Canvas, area: Area, plot: &Plot, strips: usize) {
         let positions: Vec<_> = series.points.iter().map(|p| shown(p).then(|| at(*p))).collect();
         for run in runs(&positions, &data) {
             match run.as_slice() {
-                [dot] => canvas.disc(*dot, 2.8, series.color),
+                [dot, rest @ ..] if rest.iter().all(|p| p == dot) => canvas.disc(*dot, 2.8, series.color),
                 line => canvas.polyline(line, 1.9, series.color),
             }
         }

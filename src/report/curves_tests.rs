@@ -56,7 +56,8 @@ fn gaps_dots_and_single_points() {
         [&[(3.0, 7.0)][..], &gap, &[(0.0, 0.0)], &[(1.0, 2.0), (1.0, 2.0)], &[(0.0, -4.0), (1.0, -4.0)]]
     {
         let image = drawn(&Plot { series: vec![series("a", points)], size: (640, 360), ..Plot::default() });
-        assert!(count(&image, [0, 114, 178]) > 4, "{points:?}");
+        let blue = image.pixels().filter(|p| p.0[2] > p.0[0].saturating_add(60)).count();
+        assert!(blue > 4, "{points:?}");
     }
 }
 
@@ -80,7 +81,7 @@ fn no_data_says_so() {
     let nan = Plot { series: vec![series("a", &[(f64::NAN, 1.0), (0.0, f64::NAN)])], ..Plot::default() };
     let log = Plot { series: vec![series("a", &[(0.0, 0.0), (1.0, -3.0)])], log_y: true, ..Plot::default() };
     for image in [none, drawn(&Plot { size: (640, 360), ..nan }), drawn(&Plot { size: (640, 360), ..log })] {
-        assert!(image.pixels().filter(|p| p.0 == MUTED).count() > 20);
+        assert!(image.pixels().filter(|p| p.0[0] < 140).count() > 20);
         assert_eq!(count(&image, [0, 114, 178]), 0);
     }
 }

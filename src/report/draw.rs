@@ -2,7 +2,7 @@
 
 use image::{Rgb, RgbImage, imageops};
 
-use super::canvas::blend;
+use super::canvas::{INK, WHITE, blend};
 use super::font;
 
 /// Red, green, blue (sRGB).
@@ -52,7 +52,7 @@ pub fn palette(class: usize) -> Color {
     let hue = HUES[class % HUES.len()];
     match class / HUES.len() % 3 {
         0 => hue,
-        1 => mix(hue, [255; 3], 0.55),
+        1 => mix(hue, [255; 3], 0.45),
         _ => mix(hue, [0; 3], 0.45),
     }
 }
@@ -220,9 +220,8 @@ fn place_tag(
 /// picture in the middle of its cell's width under its title. No picture is resized. Without panels
 /// it is one white pixel; `columns` of 0 counts as 1.
 pub fn side_by_side(panels: Vec<(RgbImage, String)>, columns: usize) -> RgbImage {
-    const INK: Color = [32, 33, 36];
     if panels.is_empty() {
-        return RgbImage::from_pixel(1, 1, Rgb([255; 3]));
+        return RgbImage::from_pixel(1, 1, Rgb(WHITE));
     }
     let columns = columns.clamp(1, panels.len());
     let rows = panels.len().div_ceil(columns);
@@ -235,7 +234,7 @@ pub fn side_by_side(panels: Vec<(RgbImage, String)>, columns: usize) -> RgbImage
     let mut sheet = RgbImage::from_pixel(
         gap + columns as u32 * (cell_width + gap),
         gap + rows as u32 * (title + cell_height + gap),
-        Rgb([255; 3]),
+        Rgb(WHITE),
     );
     for (index, (picture, name)) in panels.iter().enumerate() {
         let x = gap + (index % columns) as u32 * (cell_width + gap);
@@ -319,7 +318,6 @@ mod tests {
             .into_iter()
             .chain([(0.0, 115.0), (60.0, 115.0), (115.0, 115.0), (-30.0, -30.0), (60.0, -50.0)])
         {
-            // No line of a box has the tag's color and place both: compare by the tag's own rectangle.
             let item = boxed(x, y, x + 45.0, y + 60.0, "person 0.87", [250, 240, 60]);
             let rect = clip(&item, 120, 120).unwrap();
             let (tag, text) = place_tag(&item.label, &rect, size, (120, 120), &[]).unwrap();
@@ -337,10 +335,12 @@ mod tests {
 
     #[test]
     fn text_is_black_on_light_and_white_on_dark() {
-        for (color, ink) in [([255, 255, 0], [0; 3]), ([0, 0, 120], [255; 3]), ([0, 158, 115], [0; 3])] {
-            let mut image = RgbImage::from_pixel(200, 200, GREY);
-            draw_boxes(&mut image, &[boxed(20.0, 50.0, 180.0, 150.0, "HHHH", color)]);
-            assert!(image.pixels().any(|p| p.0 == ink), "{color:?}");
+        for (color, ink) in [([255, 255, 0], 0_u8), ([0, 0, 120], 255), ([0, 158, 115], 0)] {
+            let mut image = RgbImage::from_pixel(600, 600, GREY);
+            draw_boxes(&mut image, &[boxed(20.0, 50.0, 580.0, 550.0, "HHHH", color)]);
+            let near = |p: &Rgb<u8>, ink: u8| p.0.iter().all(|c| c.abs_diff(ink) <= 50);
+            assert!(image.pixels().any(|p| near(p, ink)), "{color:?}");
+            assert!(!image.pixels().any(|p| near(p, 255 - ink)), "{color:?}");
         }
     }
 

@@ -76,11 +76,15 @@ impl Table {
         if let Some(width) = layout.width {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         }
-        if !layout.rules
-            && let Some(first) = table.column_mut(0)
-        {
-            // Plain text starts at the line's start.
-            first.set_padding((0, 1));
+        // Two spaces between columns; rules bring one of them, and reach one beyond the text.
+        let last = self.columns.len().saturating_sub(1);
+        for (index, column) in table.column_iter_mut().enumerate() {
+            column.set_padding(match (layout.rules, index) {
+                (true, i) if i == last => (1, 1),
+                (true, _) => (1, 0),
+                (false, 0) => (0, 1),
+                (false, _) => (1, 1),
+            });
         }
         let mut text = String::new();
         for line in table.lines() {
@@ -117,16 +121,16 @@ mod tests {
     fn layers() -> Table {
         let mut table =
             Table::new(&[("layer", Align::Left), ("FLOPs", Align::Right), ("memory", Align::Right)]);
-        table.row(["conv 3×3", "5.80 GFLOP", "1.2 MiB"]).row(["csp", "12 FLOP", "812.0 KiB"]);
+        table.row(["conv 3×3", "5.80 GFLOP", "1.2 MiB"]).row(["csp", "12 FLOP", "812 KiB"]);
         table
     }
 
     #[test]
     fn plain_text() {
         let expected = "\
-layer          FLOPs     memory
-conv 3×3  5.80 GFLOP    1.2 MiB
-csp          12 FLOP  812.0 KiB
+layer          FLOPs   memory
+conv 3×3  5.80 GFLOP  1.2 MiB
+csp          12 FLOP  812 KiB
 ";
         assert_eq!(layers().to_string(), expected);
     }
@@ -134,12 +138,12 @@ csp          12 FLOP  812.0 KiB
     #[test]
     fn with_rules() {
         let expected = "\
-──────────────────────────────────
- layer          FLOPs     memory
-──────────────────────────────────
- conv 3×3  5.80 GFLOP    1.2 MiB
- csp          12 FLOP  812.0 KiB
-──────────────────────────────────
+───────────────────────────────
+ layer          FLOPs   memory
+───────────────────────────────
+ conv 3×3  5.80 GFLOP  1.2 MiB
+ csp          12 FLOP  812 KiB
+───────────────────────────────
 ";
         assert_eq!(layers().render(Layout { rules: true, width: Some(80) }), expected);
     }
