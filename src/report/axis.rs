@@ -162,7 +162,7 @@ fn linear_label(tick: f64, step: f64, largest: f64) -> String {
     }
     let text = if (1e-4..1e5).contains(&largest) && step >= 1e-5 {
         format!("{tick:.*}", decimals(step))
-    } else if largest >= 1e5 && largest < 1e9 && step >= 500.0 {
+    } else if (1e5..1e9).contains(&largest) && step >= 500.0 {
         // Iterations: 20k, 1.5M.
         let (scale, suffix) = if largest < 1e6 { (1e3, "k") } else { (1e6, "M") };
         format!("{:.*}{suffix}", decimals(step / scale), tick / scale)

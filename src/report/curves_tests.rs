@@ -137,7 +137,7 @@ fn run(epochs: u64) -> Vec<EpochRecord> {
             (1.9 * (-2.0 * t).exp() + 0.42, 2.6 * (-3.5 * t).exp() + 0.35, 1.4 * (-2.6 * t).exp() + 0.12);
         let (b, o, c) = (b * wave(1.7), o * wave(2.9), c * wave(1.1));
         let ap = 0.46 * (1.0 - (-3.0 * t).exp()) * wave(0.9) * (1.0 - 0.08 * t);
-        let validated = epoch % 2 == 0;
+        let validated = epoch.is_multiple_of(2);
         EpochRecord {
             epoch,
             box_loss: b,
