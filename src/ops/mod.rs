@@ -3,15 +3,20 @@
 mod gradient;
 mod io;
 mod op;
-mod reduction;
+pub mod reduce;
 #[cfg(test)]
 pub mod testing;
 
+pub mod activation;
 pub mod add;
+pub mod average_pool;
+pub mod batch_norm;
 pub mod binary_cross_entropy;
+pub mod channel_sum;
 pub mod ciou;
 pub mod class_loss;
 pub mod concat;
+pub mod conv;
 pub mod copy;
 pub mod decode_box;
 pub mod detection_loss;
@@ -19,11 +24,13 @@ pub mod fill;
 pub mod gather;
 pub mod matched_mean;
 pub mod matches;
+pub mod max_pool;
 pub mod objectness_target;
 pub mod slice;
 pub mod stop_gradient;
+pub mod upsample;
 pub mod weighted_sum;
 
 pub use gradient::Gradient;
-pub use io::{Io, pixels_per_chunk};
+pub use io::{ImageBlock, Io, image_blocks, pixels_per_chunk};
 pub use op::{Cost, Layout, Op, Tape, Value, expect_inputs, expect_same};

@@ -1,7 +1,7 @@
 //! Chunks of pixels in parallel: terms in f32, sums in f64.
 
 use super::Channels;
-use crate::ops::reduction::sum_in_chunks;
+use crate::ops::reduce::sum_in_chunks;
 use crate::ops::{Io, pixels_per_chunk};
 use crate::runtime::Cpu;
 

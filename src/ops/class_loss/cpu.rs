@@ -5,7 +5,7 @@ use crate::Result;
 use crate::ops::Io;
 use crate::ops::binary_cross_entropy::{sigmoid, term};
 use crate::ops::matches::{Matches, ROWS_PER_CHUNK};
-use crate::ops::reduction::sum_in_chunks;
+use crate::ops::reduce::sum_in_chunks;
 use crate::runtime::Cpu;
 
 pub(super) fn forward(label_smoothing: f64, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
