@@ -1,5 +1,7 @@
 //! The operands of one node as a kernel sees them.
 
+use std::ops::Range;
+
 use crate::Result;
 use crate::runtime::Cpu;
 use crate::tensor::{Element, Shape, View, ViewMut};
@@ -82,4 +84,87 @@ impl Io<'_, f32> {
         });
         Ok(())
     }
+}
+
+impl Io<'_, f32> {
+    /// Runs an elementwise kernel that updates its outputs in place, in parallel: `kernel(reads,
+    /// writes)` gets the same run of elements of the inputs `reads` and of all `W` outputs, after the
+    /// inputs of `pairs` (input, output) were copied to their outputs where they do not lie there
+    /// already. All of them have one shape.
+    ///
+    /// A run is a whole chunk where every operand lies densely there, one pixel otherwise.
+    pub fn elementwise_in_place<const R: usize, const W: usize>(
+        &mut self,
+        cpu: &Cpu,
+        pairs: &[(usize, usize)],
+        reads: [usize; R],
+        kernel: impl Fn([&[f32]; R], [&mut [f32]; W]) + Sync + Send,
+    ) {
+        let sources: Vec<_> =
+            pairs.iter().filter_map(|&(input, output)| Some((self.inputs[input]?, output))).collect();
+        let reads = reads.map(|input| self.input(input));
+        let step = pixels_per_chunk(self.outputs[0].shape());
+        let mut columns: Vec<_> =
+            self.outputs.iter_mut().map(|output| output.reborrow().chunks(step).into_iter()).collect();
+        let mut chunks: Vec<(usize, [ViewMut<'_, f32>; W])> = Vec::new();
+        while let Ok(chunk) = columns.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>().try_into() {
+            chunks.push((chunks.len() * step, chunk));
+        }
+        cpu.for_each(chunks, |(first, mut chunk)| {
+            let shape = chunk[0].shape();
+            for &(source, output) in &sources {
+                for i in 0..shape.pixels() {
+                    chunk[output].pixel(i).copy_from_slice(source.pixel(first + i));
+                }
+            }
+            let run = first * shape.c..(first + shape.pixels()) * shape.c;
+            let dense_reads = reads.each_ref().map(|view| view.as_slice().map(|all| &all[run.clone()]));
+            let dense = dense_reads.iter().all(Option::is_some)
+                && chunk.iter_mut().all(|view| view.as_mut_slice().is_some());
+            if dense {
+                kernel(
+                    dense_reads.map(Option::unwrap_or_default),
+                    chunk.each_mut().map(|view| view.as_mut_slice().unwrap_or_default()),
+                );
+            } else {
+                for i in 0..shape.pixels() {
+                    kernel(
+                        reads.each_ref().map(|view| view.pixel(first + i)),
+                        chunk.each_mut().map(|view| view.pixel(i)),
+                    );
+                }
+            }
+        });
+    }
+}
+
+/// One image's channels `channels` of a map, `[1, 1, h·w, channels]`: what one thread writes.
+#[derive(Debug)]
+pub struct ImageBlock<'a, T> {
+    /// The image.
+    pub image: usize,
+    /// The channels.
+    pub channels: Range<usize>,
+    /// Their elements.
+    pub view: ViewMut<'a, T>,
+}
+
+/// Cuts `map` by image, and within an image into blocks of at most `block` channels, for threads to
+/// write side by side.
+pub fn image_blocks<T>(mut map: ViewMut<'_, T>, block: usize) -> Vec<ImageBlock<'_, T>> {
+    let (shape, stride, start) = (map.shape(), map.pixel_stride(), map.as_mut_ptr());
+    let pixels = shape.h * shape.w;
+    let mut blocks = Vec::new();
+    for image in 0..shape.n {
+        for first in (0..shape.c).step_by(block.max(1)) {
+            let channels = first..(first + block.max(1)).min(shape.c);
+            let shape = Shape::new(1, 1, pixels, channels.len());
+            let pointer = start.wrapping_add(image * pixels * stride + first);
+            // SAFETY: these are elements of `map`, which is borrowed exclusively for as long as the
+            // blocks live, and no element is in two blocks.
+            let view = unsafe { ViewMut::from_raw(pointer, shape, stride) };
+            blocks.push(ImageBlock { image, channels, view });
+        }
+    }
+    blocks
 }

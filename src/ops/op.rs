@@ -132,9 +132,9 @@ pub trait Op: fmt::Debug + Send + Sync + Any {
     /// Only where data (an index, a class) makes the op impossible.
     fn reference(&self, io: &mut Io<'_, f64>) -> Result<()>;
 
-    /// Elements (f32) of scratch memory that [`Op::cpu`] needs with `threads` threads.
-    fn cpu_workspace(&self, inputs: &[Shape], outputs: &[Shape], threads: usize) -> usize {
-        let _ = (inputs, outputs, threads);
+    /// Elements (f32) of scratch memory that [`Op::cpu`] needs on `cpu`.
+    fn cpu_workspace(&self, inputs: &[Shape], outputs: &[Shape], cpu: &Cpu) -> usize {
+        let _ = (inputs, outputs, cpu);
         0
     }
 

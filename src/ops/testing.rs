@@ -14,6 +14,17 @@ use crate::tensor::{Element, Random, Shape, View, ViewMut};
 /// # Panics
 /// Where they differ; the message names op, variant, output and element.
 pub fn check_cpu(op: &dyn Op, shapes: &[Shape], inputs: &[Vec<f32>], tolerance: f64) {
+    check_cpu_weights(op, shapes, inputs, tolerance, &[]);
+}
+
+/// As [`check_cpu`], the inputs and outputs of the shapes `weights` being weights: always dense.
+pub fn check_cpu_weights(
+    op: &dyn Op,
+    shapes: &[Shape],
+    inputs: &[Vec<f32>],
+    tolerance: f64,
+    weights: &[Shape],
+) {
     let output_shapes = op.output_shapes(shapes).unwrap();
     let expected = reference(op, shapes, inputs);
     for simd in SimdLevel::available() {
@@ -26,7 +37,8 @@ pub fn check_cpu(op: &dyn Op, shapes: &[Shape], inputs: &[Vec<f32>], tolerance: 
                 for threads in [1, 2, 3] {
                     let cpu = Cpu::with_simd(threads, simd).unwrap();
                     let variant = format!("{} {simd} padding {padding} in place {in_place}", op.name());
-                    let got = run_cpu(op, shapes, inputs, &cpu, padding, in_place, &variant);
+                    let pad = |s: Shape| if s.h * s.w > 1 && !weights.contains(&s) { padding } else { 0 };
+                    let got = run_cpu(op, shapes, inputs, &cpu, &pad, in_place, &variant);
                     for (o, (got, expected)) in got.iter().zip(&expected).enumerate() {
                         for (i, (&got, &want)) in got.iter().zip(expected).enumerate() {
                             let close = (f64::from(got) - want).abs() <= tolerance * (1.0 + want.abs());
@@ -71,18 +83,17 @@ pub fn reference(op: &dyn Op, shapes: &[Shape], inputs: &[Vec<f32>]) -> Vec<Vec<
 
 const CANARY: f32 = -1.2345e30;
 
-/// Runs the cpu kernel with maps `padding` channels apart on both sides (vectors and scalars stay
-/// dense, as the planner keeps them) and returns the outputs, dense.
+/// Runs the cpu kernel with `pad(shape)` channels of others on both sides of every pixel and returns the
+/// outputs, dense.
 fn run_cpu(
     op: &dyn Op,
     shapes: &[Shape],
     inputs: &[Vec<f32>],
     cpu: &Cpu,
-    padding: usize,
+    pad: &dyn Fn(Shape) -> usize,
     in_place: bool,
     variant: &str,
 ) -> Vec<Vec<f32>> {
-    let pad = |shape: Shape| if shape.h * shape.w > 1 { padding } else { 0 };
     let wide = |data: &[f32], shape: Shape| -> Vec<f32> {
         let pad = pad(shape);
         let mut wide = vec![CANARY; shape.pixels() * (shape.c + 2 * pad)];
@@ -103,7 +114,7 @@ fn run_cpu(
             None => wide(&vec![f32::NAN; s.elements()], *s),
         })
         .collect();
-    let mut workspace = vec![f32::NAN; op.cpu_workspace(shapes, &output_shapes, cpu.threads())];
+    let mut workspace = vec![f32::NAN; op.cpu_workspace(shapes, &output_shapes, cpu)];
     let view = |data: &[f32], shape: Shape| {
         let pad = pad(shape);
         // SAFETY: `wide` laid c elements at every pixel of the shape, from `pad` on.

@@ -2,6 +2,8 @@
 
 mod simd;
 mod threads;
+pub mod vector;
 
 pub use simd::SimdLevel;
 pub use threads::Cpu;
+pub use vector::Activation;

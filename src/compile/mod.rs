@@ -1,0 +1,153 @@
+//! From a graph to a program: fuse, recompute, schedule, place, plan.
+
+mod lowered;
+mod place;
+mod plan;
+mod program;
+mod recompute;
+mod report;
+mod schedule;
+
+use std::sync::Arc;
+
+use lowered::Lowered;
+pub use place::UnavoidableCopy;
+use place::{Placed, Window};
+pub use plan::{ALIGNMENT, Plan, Request, plan};
+pub use program::{Memory, Persistent, Program, Slot, Step};
+pub use report::{MemoryReport, Resident};
+
+use crate::graph::{Graph, Node, Source};
+use crate::ops::Value;
+use crate::runtime::Cpu;
+use crate::{Error, Result};
+
+/// What the compiler may do, and for what.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Merge neighbouring ops into one pass over memory.
+    pub fuse: bool,
+    /// Compute cheap values again in backward instead of keeping them.
+    pub recompute: bool,
+    /// The processor, for a program of the cpu device: its kernels' workspace and packed weights
+    /// depend on it. `None` for the reference device.
+    pub cpu: Option<Cpu>,
+}
+
+impl Options {
+    /// Everything on.
+    pub fn new(cpu: Option<Cpu>) -> Self {
+        Options { fuse: true, recompute: true, cpu }
+    }
+
+    /// Every node as it was traced: what the optimised program is compared with.
+    pub fn plain(cpu: Option<Cpu>) -> Self {
+        Options { fuse: false, recompute: false, cpu }
+    }
+}
+
+/// Compiles `graph`.
+///
+/// # Errors
+/// Where the graph contradicts itself, which tracing and autograd do not produce.
+pub fn compile(graph: &Graph, options: Options) -> Result<Program> {
+    let mut lowered = Lowered::new(graph);
+    lowered.prune();
+    if options.recompute {
+        recompute::recompute(&mut lowered)?;
+    }
+    schedule::schedule(&mut lowered)?;
+    let placed = place::place(&mut lowered)?;
+    assemble(graph, &lowered, placed, &options)
+}
+
+/// Lays the buffers out in one arena and writes the program down.
+fn assemble(graph: &Graph, lowered: &Lowered, placed: Placed, options: &Options) -> Result<Program> {
+    let mut persistent = Vec::new();
+    let mut memory = Vec::with_capacity(placed.buffers.len());
+    let mut requests = Vec::new();
+    for buffer in &placed.buffers {
+        if let Some(value) = buffer.persistent {
+            let info = &lowered.values[value.index()];
+            memory.push(Memory::Persistent(persistent.len()));
+            let learned = matches!(info.source, Source::Parameter(_));
+            persistent.push(Persistent { name: info.name.clone(), shape: info.shape, learned });
+        } else {
+            memory.push(Memory::Arena);
+            let (first, last) = buffer.life;
+            requests.push(Request { size: buffer.shape.elements(), first, last });
+        }
+    }
+    let buffers = requests.len();
+    let mut workspaces = vec![None; lowered.nodes.len()];
+    for (index, node) in lowered.nodes.iter().enumerate() {
+        let (inputs, outputs) = (lowered.shapes(&node.inputs), lowered.shapes(&node.outputs));
+        let size = options.cpu.as_ref().map_or(0, |cpu| node.op.cpu_workspace(&inputs, &outputs, cpu));
+        if size > 0 {
+            workspaces[index] = Some((requests.len(), size));
+            requests.push(Request { size, first: index, last: index });
+        }
+    }
+    let plan = plan(&requests);
+    // Offsets of the buffers in the arena; requests were pushed in the buffers' order.
+    let mut offsets = plan.offsets[..buffers].iter().copied();
+    let base: Vec<usize> =
+        memory.iter().map(|m| if *m == Memory::Arena { offsets.next().unwrap_or(0) } else { 0 }).collect();
+    let slot = |value: Value| -> Result<Slot> {
+        let Some(Window { buffer, offset }) = placed.windows[value.index()] else {
+            return Err(Error::internal("a value was not placed"));
+        };
+        Ok(Slot {
+            memory: memory[buffer],
+            offset: base[buffer] + offset,
+            shape: lowered.shape(value),
+            pixel_stride: placed.buffers[buffer].shape.c,
+        })
+    };
+    let step = |(index, node): (usize, &Node)| -> Result<Step> {
+        let outputs = node.outputs.iter().map(|&v| slot(v)).collect::<Result<Vec<_>>>()?;
+        let mut inputs = node.inputs.iter().map(|&v| slot(v).map(Some)).collect::<Result<Vec<_>>>()?;
+        for &(input, output) in node.op.in_place() {
+            if let (Some(i), Some(o)) = (inputs.get_mut(input), outputs.get(output)) {
+                if *i == Some(*o) {
+                    *i = None;
+                }
+            }
+        }
+        let workspace = workspaces[index].map(|(request, size)| (plan.offsets[request], size));
+        let (op, scope, pass) = (node.op.clone(), node.scope.clone(), node.pass);
+        Ok(Step { op, inputs, outputs, workspace, scope, pass })
+    };
+    let steps = lowered.nodes.iter().enumerate().map(step).collect::<Result<Vec<_>>>()?;
+    let mut stores = Vec::new();
+    for &(target, value) in &lowered.assignments {
+        let (from, to) = (slot(value)?, slot(target)?);
+        if from != to {
+            stores.push((from, to));
+        }
+    }
+    let inputs = lowered
+        .values
+        .iter()
+        .enumerate()
+        .filter(|(_, info)| info.source == Source::Input)
+        .map(|(index, info)| Ok((info.name.clone(), slot(Value(index as u32))?)))
+        .collect::<Result<_>>()?;
+    let outputs =
+        lowered.outputs.iter().map(|(name, v)| Ok((name.clone(), slot(*v)?))).collect::<Result<_>>()?;
+    let report = report::report(lowered, &placed, &requests, &plan, &persistent);
+    Ok(Program {
+        mode: graph.mode(),
+        steps,
+        stores,
+        persistent,
+        inputs,
+        outputs,
+        arena: plan.length,
+        cpu: options.cpu.as_ref().map(|cpu| (cpu.threads(), cpu.simd())),
+        report: Arc::new(report),
+    })
+}
+
+#[cfg(test)]
+mod tests;

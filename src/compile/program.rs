@@ -1,0 +1,92 @@
+//! A compiled step: kernels in order, and where each finds its operands.
+
+use std::sync::Arc;
+
+use super::MemoryReport;
+use crate::graph::{Mode, Pass};
+use crate::ops::Op;
+use crate::runtime::SimdLevel;
+use crate::tensor::Shape;
+
+/// Which memory an operand lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Memory {
+    /// The arena: alive for a part of the step.
+    Arena,
+    /// The parameter or state of that index: kept between steps.
+    Persistent(usize),
+}
+
+/// Where an operand lies: a channel window of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// The memory.
+    pub memory: Memory,
+    /// The first element.
+    pub offset: usize,
+    /// The operand's shape.
+    pub shape: Shape,
+    /// Elements from one pixel to the next.
+    pub pixel_stride: usize,
+}
+
+impl Slot {
+    /// Elements from the first to one past the last, whatever lies between.
+    pub fn extent(&self) -> usize {
+        match self.shape.elements() {
+            0 => 0,
+            _ => (self.shape.pixels() - 1) * self.pixel_stride + self.shape.c,
+        }
+    }
+}
+
+/// A parameter or a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persistent {
+    /// The name, as in weight files.
+    pub name: String,
+    /// The shape.
+    pub shape: Shape,
+    /// Whether it is learned: a parameter.
+    pub learned: bool,
+}
+
+/// One kernel and its operands.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The op that runs.
+    pub op: Arc<dyn Op>,
+    /// Where the inputs lie; `None` for one that lies in its output already.
+    pub inputs: Vec<Option<Slot>>,
+    /// Where the outputs go.
+    pub outputs: Vec<Slot>,
+    /// Scratch memory in the arena: first element and length.
+    pub workspace: Option<(usize, usize)>,
+    /// The dotted path of the scopes it was traced in.
+    pub scope: String,
+    /// The part of the step it belongs to.
+    pub pass: Pass,
+}
+
+/// A compiled step, for any host device.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Training or inference.
+    pub mode: Mode,
+    /// The kernels in order.
+    pub steps: Vec<Step>,
+    /// After them: what is copied into which parameter or state, where it could not be written in place.
+    pub stores: Vec<(Slot, Slot)>,
+    /// Parameters and states.
+    pub persistent: Vec<Persistent>,
+    /// What is fed, by name.
+    pub inputs: Vec<(String, Slot)>,
+    /// What can be read after a step, by name.
+    pub outputs: Vec<(String, Slot)>,
+    /// The arena's length in elements.
+    pub arena: usize,
+    /// Threads and SIMD level that a program of the cpu device was compiled for.
+    pub cpu: Option<(usize, SimdLevel)>,
+    /// What the memory is used for.
+    pub report: Arc<MemoryReport>,
+}

@@ -1,0 +1,215 @@
+//! Programs in host memory: the reference device in f64, the cpu device in f32.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Session;
+use crate::compile::{Memory, Program, Slot, Step};
+use crate::ops::Io;
+use crate::runtime::Cpu;
+use crate::tensor::{Element, Tensor, View, ViewMut};
+use crate::{Error, ErrorKind, Result};
+
+/// Memory that begins at a multiple of 64 bytes and stays where it is.
+struct Buffer<T> {
+    data: Vec<T>,
+    start: usize,
+    length: usize,
+}
+
+impl<T: Element> Buffer<T> {
+    fn new(length: usize) -> Result<Self> {
+        let slack = 64 / size_of::<T>();
+        let mut data: Vec<T> = Vec::new();
+        data.try_reserve_exact(length + slack).map_err(|_| {
+            let bytes = length * size_of::<T>();
+            Error::new(ErrorKind::Device, format!("cannot allocate {bytes} bytes"))
+                .fix("use a smaller batch or a smaller input size")
+        })?;
+        data.resize(length + slack, T::default());
+        let start = data.as_ptr().align_offset(64).min(slack);
+        Ok(Buffer { data, start, length })
+    }
+
+    fn as_mut_ptr(&mut self) -> *mut T {
+        self.data[self.start..].as_mut_ptr()
+    }
+
+    fn as_slice(&self) -> &[T] {
+        &self.data[self.start..self.start + self.length]
+    }
+}
+
+/// How a step's op is run on elements of this type.
+type Runner<T> = Box<dyn Fn(&Step, &mut Io<'_, T>) -> Result<()> + Send>;
+
+/// A program in host memory, in elements of `T`.
+pub(super) struct HostSession<T> {
+    program: Arc<Program>,
+    arena: Buffer<T>,
+    persistent: Vec<Buffer<T>>,
+    run: Runner<T>,
+}
+
+impl HostSession<f64> {
+    pub(super) fn reference(program: Arc<Program>) -> Result<Self> {
+        Self::new(program, Box::new(|step, io| step.op.reference(io)))
+    }
+}
+
+impl HostSession<f32> {
+    pub(super) fn cpu(program: Arc<Program>, cpu: Cpu) -> Result<Self> {
+        if program.cpu != Some((cpu.threads(), cpu.simd())) {
+            return Err(Error::internal("the program was compiled for another device"));
+        }
+        Self::new(program, Box::new(move |step, io| step.op.cpu(io, &cpu)))
+    }
+}
+
+impl<T: Element> HostSession<T> {
+    fn new(program: Arc<Program>, run: Runner<T>) -> Result<Self> {
+        let arena = Buffer::new(program.arena)?;
+        let persistent =
+            program.persistent.iter().map(|p| Buffer::new(p.shape.elements())).collect::<Result<_>>()?;
+        Ok(HostSession { program, arena, persistent, run })
+    }
+
+    /// Where `slot` begins. Fails where it would leave its buffer.
+    fn locate(&mut self, slot: &Slot) -> Result<*mut T> {
+        let buffer = match slot.memory {
+            Memory::Arena => Some(&mut self.arena),
+            Memory::Persistent(index) => self.persistent.get_mut(index),
+        };
+        match buffer {
+            Some(buffer) if slot.offset + slot.extent() <= buffer.length => {
+                // SAFETY: offset ≤ length, checked just now.
+                Ok(unsafe { buffer.as_mut_ptr().add(slot.offset) })
+            }
+            _ => Err(Error::internal("a slot of the program leaves its buffer")),
+        }
+    }
+
+    fn read(&self, slot: &Slot) -> Result<Tensor> {
+        let buffer = match slot.memory {
+            Memory::Arena => Some(&self.arena),
+            Memory::Persistent(index) => self.persistent.get(index),
+        };
+        let data = buffer.and_then(|b| b.as_slice().get(slot.offset..slot.offset + slot.extent()));
+        let data = data.ok_or_else(|| Error::internal("a slot of the program leaves its buffer"))?;
+        let mut dense = Vec::with_capacity(slot.shape.elements());
+        for pixel in 0..slot.shape.pixels() {
+            let start = pixel * slot.pixel_stride;
+            dense.extend(data[start..start + slot.shape.c].iter().map(|v| v.to_f64() as f32));
+        }
+        Tensor::new(slot.shape, dense)
+    }
+
+    fn write(&mut self, slot: &Slot, tensor: &Tensor) -> Result<()> {
+        let pointer = self.locate(slot)?;
+        // SAFETY: `locate` checked that the slot lies in its buffer, which `&mut self` borrows.
+        let mut view = unsafe { ViewMut::from_raw(pointer, slot.shape, slot.pixel_stride) };
+        let source = tensor.view();
+        for pixel in 0..slot.shape.pixels() {
+            for (to, from) in view.pixel(pixel).iter_mut().zip(source.pixel(pixel)) {
+                *to = T::from_f64(f64::from(*from));
+            }
+        }
+        Ok(())
+    }
+
+    fn run_step(&mut self, step: &Step) -> Result<()> {
+        let mut inputs = Vec::with_capacity(step.inputs.len());
+        for slot in &step.inputs {
+            inputs.push(match slot {
+                // SAFETY: `locate` checked the bounds. The planner gives an input and an output of one
+                // step memory in common only where the input is `None` here (or the output is a view
+                // of other channels), and outputs none among each other.
+                Some(slot) => {
+                    Some(unsafe { View::from_raw(self.locate(slot)?, slot.shape, slot.pixel_stride) })
+                }
+                None => None,
+            });
+        }
+        let mut outputs = Vec::with_capacity(step.outputs.len());
+        for slot in &step.outputs {
+            // SAFETY: as above.
+            outputs.push(unsafe { ViewMut::from_raw(self.locate(slot)?, slot.shape, slot.pixel_stride) });
+        }
+        let workspace = match step.workspace {
+            Some((offset, length)) if offset + length <= self.arena.length => {
+                // SAFETY: in bounds, and the planner gives the workspace memory of its own.
+                unsafe { std::slice::from_raw_parts_mut(self.arena.as_mut_ptr().add(offset), length) }
+            }
+            Some(_) => return Err(Error::internal("a workspace of the program leaves the arena")),
+            None => &mut [],
+        };
+        (self.run)(step, &mut Io { inputs, outputs, workspace })
+            .map_err(|e| e.in_op(format!("{} in {}", step.op.name(), step.scope)))
+    }
+}
+
+impl<T: Element> Session for HostSession<T> {
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        let program = self.program.clone();
+        for (index, persistent) in program.persistent.iter().enumerate() {
+            let Some(tensor) = state.get(&persistent.name) else {
+                return Err(Error::invalid(format!("the weights have no {:?}", persistent.name)));
+            };
+            if tensor.shape() != persistent.shape {
+                let shapes = [tensor.shape(), persistent.shape];
+                let message = format!("{:?} has another shape than the network's", persistent.name);
+                return Err(Error::shape("load", &shapes, message));
+            }
+            self.write(&whole(index, persistent.shape), tensor)?;
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        let persistent = self.program.persistent.iter().enumerate();
+        persistent.map(|(i, p)| Ok((p.name.clone(), self.read(&whole(i, p.shape))?))).collect()
+    }
+
+    fn feed(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
+        let program = self.program.clone();
+        let Some((_, slot)) = program.inputs.iter().find(|(n, _)| n == name) else {
+            return Err(Error::invalid(format!("the program has no input {name:?}")));
+        };
+        if slot.shape != tensor.shape() {
+            let shapes = [tensor.shape(), slot.shape];
+            return Err(Error::shape("feed", &shapes, format!("input {name:?} has another shape")));
+        }
+        self.write(slot, tensor)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let program = self.program.clone();
+        program.steps.iter().try_for_each(|step| self.run_step(step))?;
+        for (from, to) in &program.stores {
+            let tensor = self.read(from)?;
+            self.write(to, &tensor)?;
+        }
+        Ok(())
+    }
+
+    fn output(&self, name: &str) -> Result<Tensor> {
+        match self.program.outputs.iter().find(|(n, _)| n == name) {
+            Some((_, slot)) => self.read(slot),
+            None => Err(Error::invalid(format!("the program has no output {name:?}"))),
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        let elements = self.arena.length + self.persistent.iter().map(|b| b.length).sum::<usize>();
+        elements * size_of::<T>()
+    }
+}
+
+/// The slot of all of persistent buffer `index`.
+fn whole(index: usize, shape: crate::tensor::Shape) -> Slot {
+    Slot { memory: Memory::Persistent(index), offset: 0, shape, pixel_stride: shape.c }
+}

@@ -1,0 +1,104 @@
+//! Devices: how each runs a program, by calling the ops.
+
+mod host;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Result;
+use crate::compile::{Options, Program, compile};
+use crate::graph::Graph;
+use crate::runtime::Cpu;
+use crate::tensor::Tensor;
+
+/// Something that runs programs.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// Naive kernels in f64: slow, and obviously right.
+    Reference,
+    /// The host's processor, in f32.
+    Cpu(Cpu),
+}
+
+impl Device {
+    /// The cpu device with `threads` threads (0: as many as the machine has).
+    ///
+    /// # Errors
+    /// Where the operating system refuses the threads.
+    pub fn cpu(threads: usize) -> Result<Self> {
+        Ok(Device::Cpu(Cpu::new(threads)?))
+    }
+
+    /// Compiles `graph` for this device, everything on.
+    ///
+    /// # Errors
+    /// As [`crate::compile::compile`].
+    pub fn compile(&self, graph: &Graph) -> Result<Arc<Program>> {
+        let cpu = match self {
+            Device::Reference => None,
+            Device::Cpu(cpu) => Some(cpu.clone()),
+        };
+        Ok(Arc::new(compile(graph, Options::new(cpu))?))
+    }
+
+    /// A session: the program with memory of its own, parameters and states all zero.
+    ///
+    /// # Errors
+    /// Where the memory cannot be had, or the program was compiled for another device.
+    pub fn session(&self, program: Arc<Program>) -> Result<Box<dyn Session>> {
+        match self {
+            Device::Reference => Ok(Box::new(host::HostSession::reference(program)?)),
+            Device::Cpu(cpu) => Ok(Box::new(host::HostSession::cpu(program, cpu.clone())?)),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Reference => write!(f, "reference (f64)"),
+            Device::Cpu(cpu) => write!(f, "cpu ({} threads, {})", cpu.threads(), cpu.simd()),
+        }
+    }
+}
+
+/// A program with its memory on a device.
+pub trait Session: Send {
+    /// The program.
+    fn program(&self) -> &Program;
+
+    /// Sets parameters and states by name; those of `state` that the program does not have are left out.
+    ///
+    /// # Errors
+    /// Where one of the program's is missing or has another shape.
+    fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
+
+    /// All parameters and states by name.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn state(&self) -> Result<BTreeMap<String, Tensor>>;
+
+    /// Sets an input for the next run. Inputs share memory with other values: all must be fed
+    /// before every run.
+    ///
+    /// # Errors
+    /// Where there is no such input, or its shape differs.
+    fn feed(&mut self, name: &str, tensor: &Tensor) -> Result<()>;
+
+    /// Runs one step.
+    ///
+    /// # Errors
+    /// What the ops say of the data.
+    fn run(&mut self) -> Result<()>;
+
+    /// An output of the last run.
+    ///
+    /// # Errors
+    /// Where there is no such output.
+    fn output(&self, name: &str) -> Result<Tensor>;
+
+    /// Bytes of device memory held: arena, parameters and states.
+    fn held_bytes(&self) -> usize;
+}

@@ -1,0 +1,212 @@
+//! The backward of a batch norm and the activation behind it.
+
+use std::ops::Range;
+
+use super::expect_vectors;
+use super::normalize::affine;
+use crate::ops::{Cost, Io, Op, expect_inputs, pixels_per_chunk, reduce};
+use crate::runtime::vector::{Lanes, Task, dispatch};
+use crate::runtime::{Activation, Cpu};
+use crate::tensor::{Shape, View, ViewMut};
+use crate::{Error, Result};
+
+/// The gradients of [`super::Normalize`] (equations there), in two passes over dy and z: sums, then dz.
+///
+/// Inputs: `dy`, `z [n, h, w, c]`, `statistics [1, 1, 2, c]`, `γ`, `β [1, 1, 1, c]`.
+/// Outputs: `dz [n, h, w, c]` (over dy where it is free), `dγ`, `dβ [1, 1, 1, c]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NormalizeGradient {
+    /// ε.
+    pub epsilon: f64,
+    /// The activation.
+    pub activation: Activation,
+    /// Whether the gradient flows through the statistics.
+    pub batch: bool,
+}
+
+impl Op for NormalizeGradient {
+    fn name(&self) -> &'static str {
+        "normalize gradient"
+    }
+
+    fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        expect_inputs(self.name(), inputs, 5)?;
+        if inputs[0] != inputs[1] {
+            return Err(Error::shape(self.name(), inputs, "dy and z must have the same shape"));
+        }
+        expect_vectors(self.name(), inputs, inputs[1].c, inputs[2], &inputs[3..])?;
+        Ok(vec![inputs[1], inputs[3], inputs[4]])
+    }
+
+    fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
+        Cost::flops(12.0 * inputs[0].elements() as f64)
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[(0, 0)]
+    }
+
+    fn reference(&self, io: &mut Io<'_, f64>) -> Result<()> {
+        io.settle(0, 0);
+        let (z, statistics, gamma, beta) = (io.input(1), io.input(2), io.dense(3), io.dense(4));
+        let pixels = z.shape().pixels();
+        for c in 0..z.shape().c {
+            let inverse = 1.0 / (statistics.pixel(1)[c] + self.epsilon).sqrt();
+            let normal = |i: usize| (z.pixel(i)[c] - statistics.pixel(0)[c]) * inverse;
+            let (mut sum, mut dot) = (0.0, 0.0);
+            for i in 0..pixels {
+                let x = normal(i) * gamma[c] + beta[c];
+                let g = io.outputs[0].pixel(i)[c] * self.activation.derivative(x);
+                io.outputs[0].pixel(i)[c] = g;
+                sum += g;
+                dot += g * normal(i);
+            }
+            io.outputs[1].pixel(0)[c] = dot;
+            io.outputs[2].pixel(0)[c] = sum;
+            let m = pixels as f64;
+            for i in 0..pixels {
+                let g = &mut io.outputs[0].pixel(i)[c];
+                let through = if self.batch { sum / m + normal(i) * dot / m } else { 0.0 };
+                *g = gamma[c] * inverse * (*g - through);
+            }
+        }
+        Ok(())
+    }
+
+    fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _cpu: &Cpu) -> usize {
+        6 * inputs[0].c + reduce::workspace(inputs[0], 2)
+    }
+
+    fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
+        let (z, statistics, gamma, beta) = (io.input(1), io.input(2), io.dense(3), io.dense(4));
+        let shape = z.shape();
+        let c = shape.c;
+        let [dz, dgamma, dbeta] = &mut io.outputs[..] else {
+            return Err(Error::internal("three outputs").in_op("normalize gradient"));
+        };
+        let (vectors, partials) = std::mem::take(&mut io.workspace).split_at_mut(6 * c);
+        let mut rows = vectors.chunks_mut(c.max(1));
+        let mut row = || rows.next().unwrap_or(&mut []);
+        let (scale, shift, inverse, offset, slope, base) = (row(), row(), row(), row(), row(), row());
+        affine(self.epsilon, statistics, gamma, beta, (&mut *scale, &mut *shift));
+        // ẑ = z·inverse + offset.
+        for i in 0..c {
+            let deviation = (f64::from(statistics.pixel(1)[i]) + self.epsilon).sqrt();
+            inverse[i] = (1.0 / deviation) as f32;
+            offset[i] = (-f64::from(statistics.pixel(0)[i]) / deviation) as f32;
+        }
+        let (scale, shift, inverse, offset) = (&*scale, &*shift, &*inverse, &*offset);
+        let activation = self.activation;
+        {
+            let dy = io.inputs[0].unwrap_or(dz.view());
+            let sums = reduce::channels(cpu, shape, 2, partials, |pixels, partial| {
+                dispatch(cpu, Sums { pixels, partial, dy, z, scale, shift, inverse, offset, activation });
+            });
+            for i in 0..c {
+                dgamma.pixel(0)[i] = sums(1, i) as f32;
+                dbeta.pixel(0)[i] = sums(0, i) as f32;
+                // dz = scale·g − (base + slope·z)
+                let m = if self.batch { shape.pixels() as f64 } else { f64::INFINITY };
+                let (sum, dot) = (sums(0, i) / m, sums(1, i) / m);
+                let scale = f64::from(scale[i]);
+                base[i] = (scale * (sum + dot * f64::from(offset[i]))) as f32;
+                slope[i] = (scale * dot * f64::from(inverse[i])) as f32;
+            }
+        }
+        let (base, slope) = (&*base, &*slope);
+        let source = io.inputs[0];
+        let step = pixels_per_chunk(shape);
+        let chunks: Vec<_> = dz.reborrow().chunks(step).into_iter().enumerate().collect();
+        cpu.for_each(chunks, |(index, chunk)| {
+            let first = index * step;
+            dispatch(cpu, Apply { chunk, first, dy: source, z, scale, shift, base, slope, activation });
+        });
+        Ok(())
+    }
+}
+
+/// `Σ g` and `Σ g·ẑ` over a run of pixels, into the two rows of `partial`.
+struct Sums<'a> {
+    pixels: Range<usize>,
+    partial: &'a mut [f32],
+    dy: View<'a, f32>,
+    z: View<'a, f32>,
+    scale: &'a [f32],
+    shift: &'a [f32],
+    inverse: &'a [f32],
+    offset: &'a [f32],
+    activation: Activation,
+}
+
+impl Task for Sums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let channels = self.scale.len();
+        let (sum_row, dot_row) = self.partial.split_at_mut(channels);
+        let mut c = 0;
+        while c < channels {
+            let count = L::LANES.min(channels - c);
+            // SAFETY: c + count ≤ channels, the length of every vector, row and pixel.
+            unsafe {
+                let vector = |row: &[f32]| l.load_first(row.as_ptr().add(c), count);
+                let (scale, shift) = (vector(self.scale), vector(self.shift));
+                let (inverse, offset) = (vector(self.inverse), vector(self.offset));
+                let (mut sum, mut dot) = (l.splat(0.0), l.splat(0.0));
+                for i in self.pixels.clone() {
+                    let z = l.load_first(self.z.pixel(i).as_ptr().add(c), count);
+                    let dy = l.load_first(self.dy.pixel(i).as_ptr().add(c), count);
+                    let g = l.mul(dy, self.activation.derivative_lanes(l, l.fma(z, scale, shift)));
+                    sum = l.add(sum, g);
+                    dot = l.fma(g, l.fma(z, inverse, offset), dot);
+                }
+                l.store_first(sum_row.as_mut_ptr().add(c), count, sum);
+                l.store_first(dot_row.as_mut_ptr().add(c), count, dot);
+            }
+            c += count;
+        }
+    }
+}
+
+/// `dz = scale·dy·act' − (base + slope·z)` for a chunk; `dy` is `None` where it lies there already.
+struct Apply<'a> {
+    chunk: ViewMut<'a, f32>,
+    first: usize,
+    dy: Option<View<'a, f32>>,
+    z: View<'a, f32>,
+    scale: &'a [f32],
+    shift: &'a [f32],
+    base: &'a [f32],
+    slope: &'a [f32],
+    activation: Activation,
+}
+
+impl Task for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, l: L) {
+        let channels = self.scale.len();
+        for i in 0..self.chunk.shape().pixels() {
+            let dz = self.chunk.pixel(i).as_mut_ptr();
+            let dy = self.dy.map_or(dz.cast_const(), |v| v.pixel(self.first + i).as_ptr());
+            let z = self.z.pixel(self.first + i).as_ptr();
+            let mut c = 0;
+            while c < channels {
+                let count = L::LANES.min(channels - c);
+                // SAFETY: c + count ≤ channels, the length of every vector and pixel.
+                unsafe {
+                    let vector = |row: &[f32]| l.load_first(row.as_ptr().add(c), count);
+                    let (scale, shift) = (vector(self.scale), vector(self.shift));
+                    let z = l.load_first(z.add(c), count);
+                    let slope = self.activation.derivative_lanes(l, l.fma(z, scale, shift));
+                    let g = l.mul(l.load_first(dy.add(c), count), slope);
+                    let through = l.fma(z, vector(self.slope), vector(self.base));
+                    l.store_first(dz.add(c), count, l.sub(l.mul(scale, g), through));
+                }
+                c += count;
+            }
+        }
+    }
+}

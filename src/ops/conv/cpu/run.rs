@@ -1,0 +1,285 @@
+//! Runs tap convolutions: the forward convolution, or the parities of an input gradient.
+
+use super::finish::{Finish, Moments, TileResidual};
+use super::pack::PackRows;
+use super::plan::{Chunks, Pitches, Shared, TapConv, share};
+use super::taps::Panel;
+use super::tile::{DepthDot, Dot, DotArguments, MAX_ROWS, MAX_TILE, Tile, by_size};
+use super::{Prologue, Residual, ResidualSource};
+use crate::runtime::vector::{self, Lanes, Task};
+use crate::runtime::{Activation, Cpu};
+use crate::tensor::View;
+
+/// One tap convolution with its operands.
+pub struct Job<'a> {
+    /// What to compute.
+    pub conv: TapConv,
+    /// The source.
+    pub x: View<'a, f32>,
+    /// The packed weights.
+    pub packed: &'a [f32],
+    /// The result's first channel at pixel 0.
+    pub y: Shared,
+    /// Numbers from one of the result's pixels to the next.
+    pub y_stride: usize,
+    /// Applied to the source.
+    pub prologue: Option<Prologue<'a>>,
+    /// A bias per result channel.
+    pub bias: Option<&'a [f32]>,
+    /// The activation of the result.
+    pub activation: Activation,
+    /// What is added to the result.
+    pub residual: Option<Residual<'a>>,
+    /// Receives mean and sum of squared deviations per chunk: `[chunks, 2, c_out]`.
+    pub partials: Option<Shared>,
+}
+
+/// What is the same for all of a job's tasks.
+struct Prepared<'a> {
+    job: &'a Job<'a>,
+    chunks: Chunks,
+    /// The source is read where it is.
+    direct: bool,
+    pitches: Pitches,
+    segments: Vec<usize>,
+    run: usize,
+    /// Tasks to a chunk of one group.
+    parts: usize,
+    /// Number of the first task.
+    first_task: usize,
+}
+
+impl<'a> Prepared<'a> {
+    fn new(job: &'a Job<'a>, threads: usize, first_task: usize) -> Self {
+        let conv = &job.conv;
+        let chunks = conv.chunks();
+        let direct = job.prologue.is_none() && conv.inside();
+        let pitches = if direct {
+            let pixel = job.x.pixel_stride();
+            Pitches { row: conv.columns.in_len * pixel, pixel }
+        } else {
+            conv.scratch_pitches()
+        };
+        let (segments, run) = conv.segments(pitches);
+        let wanted = (8 * threads).div_ceil(chunks.count * conv.layout.groups);
+        let parts = wanted.clamp(1, conv.layout.panels_per_group());
+        Prepared { job, chunks, direct, pitches, segments, run, parts, first_task }
+    }
+
+    fn tasks(&self) -> usize {
+        self.chunks.count * self.job.conv.layout.groups * self.parts
+    }
+}
+
+/// Numbers of scratch that each thread needs for `convs`.
+pub fn scratch<'a>(convs: impl IntoIterator<Item = &'a TapConv>) -> usize {
+    convs.into_iter().map(|conv| conv.chunks().scratch).max().unwrap_or(0)
+}
+
+/// Runs `jobs`, whose results do not overlap, each thread with `per_worker` numbers of `workspace`
+/// (at least [`scratch`] of all).
+pub fn run(cpu: &Cpu, jobs: &[Job], workspace: &mut [f32], per_worker: usize) {
+    let mut prepared: Vec<Prepared> = Vec::with_capacity(jobs.len());
+    let mut tasks = 0;
+    for job in jobs {
+        let next = Prepared::new(job, cpu.threads(), tasks);
+        tasks += next.tasks();
+        prepared.push(next);
+    }
+    share(cpu, tasks, workspace, per_worker, |scratch, next| {
+        vector::dispatch(cpu, Worker { prepared: &prepared, scratch, next });
+    });
+}
+
+/// One thread's work.
+struct Worker<'a> {
+    prepared: &'a [Prepared<'a>],
+    scratch: &'a mut [f32],
+    next: &'a dyn Fn() -> Option<usize>,
+}
+
+impl Task for Worker<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        // What the scratch holds: first task of the job, chunk, group.
+        let mut held = None;
+        while let Some(task) = (self.next)() {
+            let Some(prepared) = self.prepared.iter().rev().find(|p| p.first_task <= task) else { return };
+            let inner = task - prepared.first_task;
+            let groups = prepared.job.conv.layout.groups;
+            let (part, group) = (inner % prepared.parts, inner / prepared.parts % groups);
+            let chunk = inner / prepared.parts / groups;
+            let key = (prepared.first_task, chunk, group);
+            let base = if prepared.direct {
+                prepared.direct_base(chunk, group)
+            } else {
+                if held != Some(key) {
+                    prepared.pack(l, chunk, group, self.scratch);
+                    held = Some(key);
+                }
+                self.scratch.as_ptr()
+            };
+            let per_group = prepared.job.conv.layout.panels_per_group();
+            for index in part * per_group / prepared.parts..(part + 1) * per_group / prepared.parts {
+                prepared.panel(l, chunk, group * per_group + index, base);
+            }
+        }
+    }
+}
+
+impl Prepared<'_> {
+    /// The source of a chunk's first pixel, in the map.
+    fn direct_base(&self, chunk: usize, group: usize) -> *const f32 {
+        let conv = &self.job.conv;
+        let (image, row, _) = self.chunks.at(chunk);
+        let y = image * conv.rows.in_len + row * conv.rows.in_step + conv.rows.first() as usize;
+        let pixel = y * conv.columns.in_len + conv.columns.first() as usize;
+        let (channel, _) = conv.layout.source(group);
+        self.job.x.as_ptr().wrapping_add(pixel * self.pitches.pixel + channel)
+    }
+
+    /// Fills the scratch with a chunk's source.
+    #[inline(always)]
+    fn pack<L: Lanes>(&self, l: L, chunk: usize, group: usize, scratch: &mut [f32]) {
+        let conv = &self.job.conv;
+        let (image, row, rows) = self.chunks.at(chunk);
+        let (channel, c) = conv.layout.source(group);
+        let (rows_spanned, columns) = (conv.rows.span(rows), conv.columns.span(conv.columns.count));
+        assert!(rows_spanned * columns * c <= scratch.len(), "the scratch is as long as planned");
+        let mut x = self.job.x;
+        if conv.columns.in_len == 1 {
+            x = flat_column(x);
+        }
+        l.call(PackRows {
+            x: x.channels(channel..channel + c),
+            prologue: self.job.prologue.map(|p| p.channels(channel, c)),
+            image,
+            row: (row * conv.rows.in_step) as isize + conv.rows.first(),
+            rows: rows_spanned,
+            column: conv.columns.first(),
+            columns,
+            to: scratch.as_mut_ptr(),
+        });
+    }
+
+    /// One panel of a chunk: tile by tile.
+    #[inline(always)]
+    fn panel<L: Lanes>(&self, l: L, chunk: usize, index: usize, base: *const f32) {
+        let (job, conv) = (self.job, &self.job.conv);
+        let panel = conv.layout.panel(index);
+        let (image, row, rows) = self.chunks.at(chunk);
+        let (width, pixels) = (conv.columns.count, rows * conv.columns.count);
+        let weight = &job.packed[panel.before * conv.k()..][..conv.k() * panel.vectors * L::LANES];
+        let mut tile = Aligned([0.0f32; MAX_TILE]);
+        let mut moments = job.partials.map(|_| Moments::new());
+        let x = if conv.layout.depthwise { base.wrapping_add(panel.channel) } else { base };
+        let tiles = pixels.div_ceil(Tile::<L>::ROWS);
+        for t in 0..tiles {
+            let (first, end) = (t * pixels / tiles, (t + 1) * pixels / tiles);
+            let count = end - first;
+            let (mut from, mut to) = ([0; MAX_ROWS], [0; MAX_ROWS]);
+            let (mut r, mut c) = (first / width, first % width);
+            for i in 0..count {
+                from[i] =
+                    r * conv.rows.in_step * self.pitches.row + c * conv.columns.in_step * self.pitches.pixel;
+                let out_row = image * conv.out_h + conv.rows.out_start + (row + r) * conv.rows.out_step;
+                to[i] = out_row * conv.out_w + conv.columns.out_start + c * conv.columns.out_step;
+                c += 1;
+                if c == width {
+                    (r, c) = (r + 1, 0);
+                }
+            }
+            let arguments = DotArguments {
+                x,
+                pixels: &from,
+                segments: &self.segments,
+                run: self.run,
+                weight: weight.as_ptr(),
+                channels: panel.channels,
+                tile: tile.0.as_mut_ptr(),
+            };
+            if conv.layout.depthwise {
+                by_size!(@row l, count, DepthDot, &arguments, 1, 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+            } else {
+                by_size!(l, count, panel.vectors, Dot, &arguments);
+            }
+            l.call(Finish {
+                tile: tile.0.as_ptr(),
+                count,
+                vectors: panel.vectors,
+                channels: panel.channels,
+                pixels: &to,
+                y: job.y.0.wrapping_add(panel.channel),
+                stride: job.y_stride,
+                bias: job.bias.map(|bias| bias[panel.channel..][..panel.channels].as_ptr()),
+                activation: job.activation,
+                residual: self.residual(&panel),
+                moments: moments.as_mut(),
+            });
+        }
+        if let (Some(partials), Some(moments)) = (job.partials, moments) {
+            self.store_moments(partials, &moments, chunk, &panel, pixels);
+        }
+    }
+
+    fn residual(&self, panel: &Panel) -> Option<TileResidual> {
+        let residual = self.job.residual?;
+        let channels = residual.channels.saturating_sub(panel.channel).min(panel.channels);
+        let (base, stride) = match residual.source {
+            ResidualSource::View(view) => (view.as_ptr(), view.pixel_stride()),
+            ResidualSource::InPlace => (self.job.y.0.cast_const(), self.job.y_stride),
+        };
+        let base = base.wrapping_add(panel.channel);
+        Some(TileResidual { base, stride, channels, before_activation: residual.before_activation })
+    }
+
+    fn store_moments(&self, partials: Shared, moments: &Moments, chunk: usize, panel: &Panel, pixels: usize) {
+        let layout = &self.job.conv.layout;
+        let c = layout.groups * layout.c_out;
+        for j in 0..panel.channels {
+            let (sum, square) = (moments.sum[j], moments.square[j]);
+            let shift = sum / pixels as f32;
+            // SAFETY: the place of this chunk and channel in `[chunks, 2, c]`, written by nobody else.
+            unsafe {
+                let to = partials.0.add(chunk * 2 * c + panel.channel + j);
+                to.write(moments.pivot[j] + shift);
+                to.add(c).write((square - sum * shift).max(0.0));
+            }
+        }
+    }
+}
+
+/// A pointwise convolution's map: its pixels one below the other.
+pub fn flat_column(x: View<f32>) -> View<f32> {
+    let shape = x.shape();
+    if shape.w == 1 {
+        return x;
+    }
+    let column = crate::tensor::Shape::new(1, shape.pixels(), 1, shape.c);
+    // SAFETY: the same pixels in the same order.
+    unsafe { View::from_raw(x.as_ptr(), column, x.pixel_stride()) }
+}
+
+/// A tile on a cache line.
+#[repr(align(64))]
+struct Aligned([f32; MAX_TILE]);
+
+/// Mean and biased variance of every channel, from the chunks' partial moments (Chan, Golub and
+/// LeVeque 1979), in double precision and in the order of the chunks.
+pub fn combine_moments(chunks: &Chunks, width: usize, partials: &[f32], stats: &mut [f32]) {
+    let c = stats.len() / 2;
+    for channel in 0..c {
+        let (mut count, mut mean, mut m2) = (0.0f64, 0.0f64, 0.0f64);
+        for chunk in 0..chunks.count {
+            let pixels = (chunks.at(chunk).2 * width) as f64;
+            let delta = f64::from(partials[chunk * 2 * c + channel]) - mean;
+            let total = count + pixels;
+            mean += delta * pixels / total;
+            m2 += f64::from(partials[chunk * 2 * c + c + channel]) + delta * delta * count * pixels / total;
+            count = total;
+        }
+        stats[channel] = mean as f32;
+        stats[c + channel] = (m2 / count) as f32;
+    }
+}

@@ -1,0 +1,23 @@
+//! What people look at: pictures with boxes, curves, bar charts, tables, a progress bar.
+//!
+//! Everything here takes plain data (numbers, names, pixels), so any floor's results can be shown.
+//! Charts are drawn by a small canvas of our own with a font that is part of the binary: the same
+//! call gives the same picture on every machine, with or without system fonts, as PNG or SVG.
+
+mod axis;
+pub mod bars;
+mod canvas;
+pub mod curves;
+pub mod draw;
+mod file;
+mod font;
+pub mod number;
+pub mod progress;
+pub mod table;
+
+pub use bars::{BarChart, BarRow, BarSeries, plot_bars};
+pub use curves::{EpochRecord, Mark, Plot, Series, plot_lines, training_curves};
+pub use draw::{BoxLabel, BoxStyle, Color, draw_boxes, palette, side_by_side};
+pub use number::Unit;
+pub use progress::Progress;
+pub use table::{Align, Layout, Table};
