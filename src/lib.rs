@@ -4,6 +4,7 @@
 //! is a reading of that graph. The modules are floors: each uses only those above it in this list.
 
 pub mod error;
+pub mod format;
 pub mod runtime;
 pub mod tensor;
 

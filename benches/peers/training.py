@@ -5,7 +5,7 @@
 A step is forward (batch norm in training), the loss Σ over heads of mean(head²), backward, and SGD
 with Nesterov momentum 0.937 and weight decay 5e-4. The loss is simple on purpose: both sides can
 state it exactly, and its cost is nothing beside the network's. One JSON object a line; each variant
-runs in a process of its own. Set CC or have gcc on the path for torch.compile.
+runs in a process of its own. torch.compile needs g++ on the path.
 """
 
 import argparse
