@@ -104,8 +104,11 @@ impl Bench {
     fn forward(&mut self, cpu: &Cpu) {
         let c_in = self.x.shape().c;
         let vector = &self.vector[..c_in];
-        let prologue =
-            (c_in > 3).then_some(cpu::Prologue { scale: vector, shift: vector, activation: Activation::Leaky });
+        let prologue = (c_in > 3).then_some(cpu::Prologue {
+            scale: vector,
+            shift: vector,
+            activation: Activation::Leaky,
+        });
         let epilogue = cpu::Epilogue { stats: Some(&mut self.stats), ..Default::default() };
         let (x, y) = (self.x.view(), self.y.view_mut());
         cpu::forward(cpu, &self.geometry, x, &self.weight, prologue, epilogue, y, &mut self.workspace);
@@ -119,10 +122,22 @@ impl Bench {
     fn weight_gradient(&mut self, cpu: &Cpu) {
         let c_in = self.x.shape().c;
         let vector = &self.vector[..c_in];
-        let prologue =
-            (c_in > 3).then_some(cpu::Prologue { scale: vector, shift: vector, activation: Activation::Leaky });
+        let prologue = (c_in > 3).then_some(cpu::Prologue {
+            scale: vector,
+            shift: vector,
+            activation: Activation::Leaky,
+        });
         let (x, y) = (self.x.view(), self.y.view());
-        cpu::weight_gradient(cpu, &self.geometry, x, prologue, y, &mut self.weight, None, &mut self.workspace);
+        cpu::weight_gradient(
+            cpu,
+            &self.geometry,
+            x,
+            prologue,
+            y,
+            &mut self.weight,
+            None,
+            &mut self.workspace,
+        );
     }
 }
 
@@ -157,9 +172,11 @@ impl Task for LaneCount {
 /// FLOP/s of all threads at once.
 fn peak(cpu: &Cpu) -> f64 {
     const TURNS: u64 = 100_000;
-    let run = || cpu.for_each(vec![(); cpu.threads()], |()| {
-        black_box(vector::dispatch(cpu, Peak(TURNS)));
-    });
+    let run = || {
+        cpu.for_each(vec![(); cpu.threads()], |()| {
+            black_box(vector::dispatch(cpu, Peak(TURNS)));
+        })
+    };
     let flops = 2.0 * 12.0 * (TURNS * (vector::dispatch(cpu, LaneCount) * cpu.threads()) as u64) as f64;
     flops / best(Duration::from_millis(800), run)
 }
@@ -190,7 +207,9 @@ const RUNS: [(&str, Run); 4] = [
 fn table(cpu: &Cpu, batch: usize, budget: Duration) {
     let peak = cpu.install(|| peak(cpu));
     println!("{} threads, {}, peak {:.1} GFLOP/s, batch {batch}", cpu.threads(), cpu.simd(), peak / 1e9);
-    println!("inference: packed weights, bias + leaky; forward and weight gradient: leaky prologue, statistics");
+    println!(
+        "inference: packed weights, bias + leaky; forward and weight gradient: leaky prologue, statistics"
+    );
     println!("{:28} {:>9}  {}", "layer", "MFLOP", RUNS.map(|(name, _)| format!("{name:>18}")).join(""));
     let mut totals = [0.0; RUNS.len()];
     let mut flops = 0.0;
