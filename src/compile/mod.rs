@@ -1,8 +1,10 @@
 //! From a graph to a program: fuse, recompute, schedule, place, plan.
 
+mod fuse;
 mod lowered;
 mod place;
 mod plan;
+mod prepare;
 mod program;
 mod recompute;
 mod report;
@@ -17,7 +19,7 @@ pub use plan::{ALIGNMENT, Plan, Request, plan};
 pub use program::{Memory, Persistent, Program, Slot, Step};
 pub use report::{MemoryReport, Resident};
 
-use crate::graph::{Graph, Node, Source};
+use crate::graph::{Graph, Mode, Node, Source};
 use crate::ops::Value;
 use crate::runtime::Cpu;
 use crate::{Error, Result};
@@ -56,13 +58,32 @@ pub fn compile(graph: &Graph, options: Options) -> Result<Program> {
     if options.recompute {
         recompute::recompute(&mut lowered)?;
     }
+    let mut prepared = None;
+    if options.fuse {
+        fuse::fuse(&mut lowered, graph.mode())?;
+        if graph.mode() == Mode::Inference {
+            if let Some(cpu) = &options.cpu {
+                fuse::pack_weights(&mut lowered, cpu)?;
+            }
+            prepared = prepare::split(&mut lowered)?;
+        }
+    }
+    let mut program = finish(lowered, graph.mode(), &options)?;
+    if let Some(prepared) = prepared {
+        program.prepare = Some(Box::new(finish(prepared, graph.mode(), &options)?));
+    }
+    Ok(program)
+}
+
+/// Schedule, place, plan.
+fn finish(mut lowered: Lowered, mode: Mode, options: &Options) -> Result<Program> {
     schedule::schedule(&mut lowered)?;
     let placed = place::place(&mut lowered)?;
-    assemble(graph, &lowered, placed, &options)
+    assemble(mode, &lowered, placed, options)
 }
 
 /// Lays the buffers out in one arena and writes the program down.
-fn assemble(graph: &Graph, lowered: &Lowered, placed: Placed, options: &Options) -> Result<Program> {
+fn assemble(mode: Mode, lowered: &Lowered, placed: Placed, options: &Options) -> Result<Program> {
     let mut persistent = Vec::new();
     let mut memory = Vec::with_capacity(placed.buffers.len());
     let mut requests = Vec::new();
@@ -137,7 +158,8 @@ fn assemble(graph: &Graph, lowered: &Lowered, placed: Placed, options: &Options)
         lowered.outputs.iter().map(|(name, v)| Ok((name.clone(), slot(*v)?))).collect::<Result<_>>()?;
     let report = report::report(lowered, &placed, &requests, &plan, &persistent);
     Ok(Program {
-        mode: graph.mode(),
+        mode,
+        prepare: None,
         steps,
         stores,
         persistent,

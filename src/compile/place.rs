@@ -148,8 +148,14 @@ impl<'a> Placer<'a> {
         lowered.outputs.iter().for_each(|(_, v)| life[v.index()].1 = end);
         lowered.assignments.iter().for_each(|(_, v)| life[v.index()].1 = end);
         let mut placer = Placer { lowered, home: vec![None; count], groups: Vec::new(), life };
+        // Parameters that no node touches take no memory here.
+        let mut used = vec![false; count];
+        lowered.nodes.iter().flat_map(|n| &n.inputs).for_each(|v| used[v.index()] = true);
+        lowered.outputs.iter().for_each(|(_, v)| used[v.index()] = true);
+        lowered.assignments.iter().for_each(|(t, v)| (used[t.index()], used[v.index()]) = (true, true));
         for (index, info) in lowered.values.iter().enumerate() {
-            if !matches!(info.source, Source::Node { .. }) {
+            let fed = info.source == Source::Input;
+            if !matches!(info.source, Source::Node { .. }) && (used[index] || fed) {
                 placer.own(Value(index as u32), !matches!(info.source, Source::Input));
             }
         }
@@ -287,6 +293,9 @@ impl<'a> Placer<'a> {
         };
         let target = self.lowered.assignments.iter().find(|(_, v)| *v == output).map(|(t, _)| *t);
         // Of what is kept only the assignment's own target may be overwritten, and it must be.
+        if self.lowered.shape(input) != self.lowered.shape(output) {
+            return;
+        }
         if a == b || self.groups[b].pinned || self.groups[a].pinned != (target == Some(input)) {
             return;
         }

@@ -41,7 +41,7 @@ impl<T: Element> Buffer<T> {
 }
 
 /// How a step's op is run on elements of this type.
-type Runner<T> = Box<dyn Fn(&Step, &mut Io<'_, T>) -> Result<()> + Send>;
+type Runner<T> = Arc<dyn Fn(&Step, &mut Io<'_, T>) -> Result<()> + Send + Sync>;
 
 /// A program in host memory, in elements of `T`.
 pub(super) struct HostSession<T> {
@@ -53,7 +53,7 @@ pub(super) struct HostSession<T> {
 
 impl HostSession<f64> {
     pub(super) fn reference(program: Arc<Program>) -> Result<Self> {
-        Self::new(program, Box::new(|step, io| step.op.reference(io)))
+        Self::new(program, Arc::new(|step: &Step, io: &mut Io<'_, f64>| step.op.reference(io)))
     }
 }
 
@@ -62,7 +62,7 @@ impl HostSession<f32> {
         if program.cpu != Some((cpu.threads(), cpu.simd())) {
             return Err(Error::internal("the program was compiled for another device"));
         }
-        Self::new(program, Box::new(move |step, io| step.op.cpu(io, &cpu)))
+        Self::new(program, Arc::new(move |step: &Step, io: &mut Io<'_, f32>| step.op.cpu(io, &cpu)))
     }
 }
 
@@ -155,8 +155,18 @@ impl<T: Element> Session for HostSession<T> {
 
     fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         let program = self.program.clone();
+        let mut prepared = BTreeMap::new();
+        if let Some(prepare) = &program.prepare {
+            let mut session = HostSession::new(Arc::new((**prepare).clone()), self.run.clone())?;
+            session.load(state)?;
+            session.run()?;
+            for (name, slot) in &prepare.outputs {
+                prepared.insert(name.clone(), session.read(slot)?);
+            }
+        }
         for (index, persistent) in program.persistent.iter().enumerate() {
-            let Some(tensor) = state.get(&persistent.name) else {
+            let found = prepared.get(&persistent.name).or_else(|| state.get(&persistent.name));
+            let Some(tensor) = found else {
                 return Err(Error::invalid(format!("the weights have no {:?}", persistent.name)));
             };
             if tensor.shape() != persistent.shape {

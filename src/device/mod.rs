@@ -74,7 +74,8 @@ pub trait Session: Send {
     /// Where one of the program's is missing or has another shape.
     fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
 
-    /// All parameters and states by name.
+    /// All parameters and states by name, as the program keeps them: a training's are the weights
+    /// themselves, an inference's may be what was prepared from them.
     ///
     /// # Errors
     /// Where the device fails.

@@ -105,7 +105,8 @@ fn run_cpu(
     };
     let output_shapes = op.output_shapes(shapes).unwrap();
     let sources: Vec<Vec<f32>> = inputs.iter().zip(shapes).map(|(d, s)| wide(d, *s)).collect();
-    let aliased: Vec<(usize, usize)> = if in_place { op.in_place().to_vec() } else { Vec::new() };
+    let mut aliased = if in_place { op.in_place().to_vec() } else { Vec::new() };
+    aliased.retain(|&(input, output)| shapes[input] == output_shapes[output]);
     let mut buffers: Vec<Vec<f32>> = output_shapes
         .iter()
         .enumerate()

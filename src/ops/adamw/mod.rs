@@ -78,8 +78,7 @@ struct Factors {
 
 impl AdamW {
     fn factors(&self, rate: f64, step: f64) -> Result<Factors> {
-        // Not the other way around, so that NaN is refused.
-        if !(step >= 1.0) {
+        if step.is_nan() || step < 1.0 {
             let error = Error::invalid(format!("the step count is {step}")).in_op(self.name());
             return Err(error.fix("count the first step as 1"));
         }

@@ -220,14 +220,42 @@ impl Op for Conv {
         Ok(())
     }
 
+    fn in_place(&self) -> &[(usize, usize)] {
+        // The residual is the last input: its pixels are read as the output's are written.
+        match self.operands().residual {
+            Some(2) => &[(2, 0)],
+            Some(3) => &[(3, 0)],
+            Some(4) => &[(4, 0)],
+            _ => &[],
+        }
+    }
+
     fn cpu_workspace(&self, inputs: &[Shape], outputs: &[Shape], cpu: &Cpu) -> usize {
-        let _ = (inputs, outputs, cpu);
-        0
+        match self.packed_channels {
+            Some(_) => cpu::forward_packed_workspace(cpu, &self.geometry, inputs[0], outputs[0]),
+            None => cpu::forward_workspace(cpu, &self.geometry, inputs[0], outputs[0]),
+        }
     }
 
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
-        let _ = (io, cpu);
-        Err(Error::internal("not wired yet"))
+        let operands = self.operands();
+        let x = io.input(0);
+        let prologue = prologue(io, self.prologue.zip(operands.prologue));
+        let residual = operands.residual.map(|index| {
+            let source = io.inputs[index].map_or(cpu::ResidualSource::InPlace, cpu::ResidualSource::View);
+            let channels = io.inputs[index].map_or(io.outputs[0].shape().c, |view| view.shape().c);
+            cpu::Residual { source, channels, before_activation: false }
+        });
+        let (bias, weight) = (operands.bias.map(|i| io.dense(i)), io.dense(1));
+        let (y, statistics) = io.outputs.split_at_mut(1);
+        let stats = statistics.first_mut().and_then(|s| s.as_mut_slice());
+        let epilogue = cpu::Epilogue { bias, activation: self.activation, residual, stats };
+        let (y, workspace) = (y[0].reborrow(), &mut *io.workspace);
+        match self.packed_channels {
+            Some(_) => cpu::forward_packed(cpu, &self.geometry, x, weight, prologue, epilogue, y, workspace),
+            None => cpu::forward(cpu, &self.geometry, x, weight, prologue, epilogue, y, workspace),
+        }
+        Ok(())
     }
 }
 

@@ -42,7 +42,7 @@ pub mod math;
 mod neon;
 mod portable;
 
-pub use activation::{Activation, activate};
+pub use activation::{Activation, LEAKY_SLOPE, activate};
 
 use super::{Cpu, SimdLevel};
 

@@ -1,6 +1,6 @@
 //! The epilogue: what happens to a tile between the micro-kernel and the map.
 
-use super::tile::MAX_ROWS;
+use super::tile::{MAX_ROWS, MAX_WIDTH};
 use crate::runtime::Activation;
 use crate::runtime::vector::{Lanes, Task};
 
@@ -8,11 +8,11 @@ use crate::runtime::vector::{Lanes, Task};
 /// is the first pixel's value: sums of differences do not cancel where the mean is far from zero.
 pub struct Moments {
     /// The first pixel.
-    pub pivot: [f32; 32],
+    pub pivot: [f32; MAX_WIDTH],
     /// Σ(z − pivot).
-    pub sum: [f32; 32],
+    pub sum: [f32; MAX_WIDTH],
     /// Σ(z − pivot)².
-    pub square: [f32; 32],
+    pub square: [f32; MAX_WIDTH],
     /// Whether `pivot` is set.
     pub started: bool,
 }
@@ -20,7 +20,7 @@ pub struct Moments {
 impl Moments {
     /// Of no pixel.
     pub fn new() -> Self {
-        Moments { pivot: [0.0; 32], sum: [0.0; 32], square: [0.0; 32], started: false }
+        Moments { pivot: [0.0; MAX_WIDTH], sum: [0.0; MAX_WIDTH], square: [0.0; MAX_WIDTH], started: false }
     }
 }
 
@@ -29,8 +29,8 @@ impl Moments {
 pub struct TileResidual {
     /// The panel's first channel at pixel 0.
     pub base: *const f32,
-    /// Numbers from one pixel to the next.
-    pub stride: usize,
+    /// The residual's and the result's numbers from one pixel to the next.
+    pub strides: [usize; 2],
     /// Channels of the panel that have one.
     pub channels: usize,
     /// Added before the activation.
@@ -47,14 +47,12 @@ pub struct Finish<'a> {
     pub vectors: usize,
     /// Channels that exist.
     pub channels: usize,
-    /// The map's pixel number of each pixel of the tile.
-    pub pixels: &'a [usize; MAX_ROWS],
     /// The panel's first channel of the map's pixel 0.
     pub y: *mut f32,
-    /// Numbers from one of the map's pixels to the next.
-    pub stride: usize,
-    /// The panel's biases.
-    pub bias: Option<*const f32>,
+    /// Numbers from there to each pixel of the tile.
+    pub pixels: &'a [usize; MAX_ROWS],
+    /// A bias per channel of the panel, zero beyond the last.
+    pub bias: &'a [f32; MAX_WIDTH],
     /// The activation.
     pub activation: Activation,
     /// The residual.
@@ -96,11 +94,8 @@ impl Finish<'_> {
 
     #[inline(always)]
     fn bias<L: Lanes>(&self, l: L, j: usize) -> L::V {
-        match self.bias {
-            // SAFETY: above.
-            Some(bias) => unsafe { l.load_first(bias.add(j * L::LANES), self.lanes::<L>(j)) },
-            None => l.splat(0.0),
-        }
+        // SAFETY: a panel has at most MAX_WIDTH channels.
+        unsafe { l.load(self.bias.as_ptr().add(j * L::LANES)) }
     }
 
     #[inline(always)]
@@ -117,7 +112,7 @@ impl Finish<'_> {
                 let v = activation.apply_lanes(l, l.add(self.value(l, p, j), bias));
                 // SAFETY: above.
                 unsafe {
-                    let to = self.y.add(self.pixels[p] * self.stride + j * L::LANES);
+                    let to = self.y.add(self.pixels[p] + j * L::LANES);
                     if lanes == L::LANES {
                         l.store(to, v);
                     } else {
@@ -138,16 +133,14 @@ impl Finish<'_> {
                 let mut v = l.add(self.value(l, p, j), bias);
                 // SAFETY: above; `masked` channels of the residual exist at every pixel.
                 unsafe {
-                    let r = l.load_first(
-                        residual.base.wrapping_add(self.pixels[p] * residual.stride + j * L::LANES),
-                        masked,
-                    );
+                    let pixel = self.pixels[p] / residual.strides[1] * residual.strides[0];
+                    let r = l.load_first(residual.base.wrapping_add(pixel + j * L::LANES), masked);
                     if residual.before_activation {
                         v = self.activation.apply_lanes(l, l.add(v, r));
                     } else {
                         v = l.add(self.activation.apply_lanes(l, v), r);
                     }
-                    let to = self.y.add(self.pixels[p] * self.stride + j * L::LANES);
+                    let to = self.y.add(self.pixels[p] + j * L::LANES);
                     l.store_first(to, lanes, v);
                 }
             }
@@ -161,7 +154,7 @@ impl Finish<'_> {
         for j in 0..self.vectors {
             let bias = self.bias(l, j);
             let at = j * L::LANES;
-            // SAFETY: a panel has at most 32 channels, and the rest is above.
+            // SAFETY: a panel has at most MAX_WIDTH channels, and the rest is above.
             unsafe {
                 if first {
                     l.store(moments.pivot.as_mut_ptr().add(at), l.add(self.value(l, 0, j), bias));

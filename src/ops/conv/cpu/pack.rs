@@ -2,7 +2,9 @@
 
 use super::Prologue;
 use super::taps::{Axis, Layout, Panel};
-use crate::runtime::vector::{Lanes, Task};
+use super::tile::MAX_WIDTH;
+use crate::runtime::Activation;
+use crate::runtime::vector::{self, Lanes, Task};
 use crate::tensor::View;
 
 /// Which of the weight's two channel axes a panel's lanes run over.
@@ -80,43 +82,58 @@ pub fn pack_panel(
             }
             continue;
         }
-        // A transpose, in blocks that stay in the first-level cache.
+        // A transpose, in blocks that stay in the first-level cache. Both kinds of strided lanes have
+        // adjacent source channels (one, where depth-wise).
         for (b, lines) in block.chunks_mut(64 * width).enumerate() {
-            for lane in 0..width {
-                let column = lines[lane..].iter_mut().step_by(width);
-                if lane < panel.channels {
-                    let from = start + lane * strides.lane + b * 64 * strides.source;
-                    column.enumerate().for_each(|(k, v)| *v = weight[from + k * strides.source]);
-                } else {
-                    column.for_each(|v| *v = 0.0);
+            let height = lines.len() / width;
+            if panel.channels < width {
+                lines.fill(0.0);
+            }
+            for lane in 0..panel.channels {
+                let from = &weight[start + lane * strides.lane + b * 64..][..height];
+                for (line, value) in lines.chunks_exact_mut(width).zip(from) {
+                    line[lane] = *value;
                 }
             }
         }
     }
 }
 
-/// Where [`unpack_panel`] adds up the partial gradients of one panel and writes them.
-pub struct Unpack<'a> {
-    /// The panels' layout.
-    pub layout: &'a Layout,
+/// Adds up partial gradients, packed like weights, and brings one panel's into the weight's order.
+pub struct UnpackPanel<'a> {
+    /// The panel.
+    pub panel: Panel,
     /// Rows of a packed panel.
     pub k: usize,
-    /// Partial sums, each packed like weights.
+    /// All panels' partial sums.
     pub partials: &'a [&'a [f32]],
+    /// Receives the gradients of the panel's output channels, `[channels, k]`.
+    pub weight: &'a mut [f32],
 }
 
-impl Unpack<'_> {
-    /// Writes the gradients of `panel`'s weights into `weight`, the part of the weight's gradient
-    /// that belongs to the panel's output channels.
-    pub fn panel(&self, panel: &Panel, weight: &mut [f32]) {
-        let (width, k) = (panel.vectors * self.layout.lanes, self.k);
+impl Task for UnpackPanel<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        const ROWS: usize = 64;
+        let (k, width) = (self.k, self.panel.vectors * L::LANES);
+        let mut total = [0.0f32; ROWS * MAX_WIDTH];
         // Forward packing keeps (tap row, tap column, input channel) in the weight's own order, so a
         // panel is the transpose of its rows; in blocks that stay in the first-level cache.
-        for block in (0..k).step_by(64) {
-            for (lane, row) in weight.chunks_exact_mut(k).enumerate() {
-                for (i, value) in row[block..k.min(block + 64)].iter_mut().enumerate() {
-                    let from = panel.before * k + (block + i) * width + lane;
-                    *value = self.partials.iter().map(|partial| partial[from]).sum();
+        for block in (0..k).step_by(ROWS) {
+            let rows = ROWS.min(k - block);
+            let total = &mut total[..rows * width];
+            for (i, partial) in self.partials.iter().enumerate() {
+                let part = &partial[self.panel.before * k + block * width..][..rows * width];
+                if i == 0 {
+                    total.copy_from_slice(part);
+                } else {
+                    vector::zip(l, total, part, |a, b| l.add(a, b));
+                }
+            }
+            for (lane, row) in self.weight.chunks_exact_mut(k).enumerate() {
+                for (value, line) in row[block..block + rows].iter_mut().zip(total.chunks_exact(width)) {
+                    *value = line[lane];
                 }
             }
         }
@@ -177,9 +194,8 @@ impl Task for PackRows<'_> {
                         }
                     }
                     Some(prologue) => {
-                        for p in 0..end - left {
-                            apply(l, &prologue, from.add(p * stride), to.add(p * c), c);
-                        }
+                        let strip = Strip { from, stride, to, c, pixels: end - left };
+                        strip.apply(l, &prologue);
                     }
                 }
             }
@@ -206,26 +222,75 @@ unsafe fn copy<L: Lanes>(l: L, from: *const f32, to: *mut f32, count: usize) {
     }
 }
 
-/// Writes the prologue of `count` channels.
-///
-/// # Safety
-/// Both are `count` long, and so are the prologue's vectors.
-#[inline(always)]
-unsafe fn apply<L: Lanes>(l: L, prologue: &Prologue, from: *const f32, to: *mut f32, count: usize) {
-    let (scale, shift) = (prologue.scale.as_ptr(), prologue.shift.as_ptr());
-    let mut i = 0;
-    // SAFETY: i + LANES ≤ count, then i + rest = count.
-    unsafe {
-        while i + L::LANES <= count {
-            let v = l.fma(l.load(from.add(i)), l.load(scale.add(i)), l.load(shift.add(i)));
-            l.store(to.add(i), prologue.activation.apply_lanes(l, v));
+/// Pixels side by side that a prologue goes over.
+struct Strip {
+    from: *const f32,
+    stride: usize,
+    to: *mut f32,
+    c: usize,
+    pixels: usize,
+}
+
+// SAFETY of the blocks below: whoever makes a `Strip` has c readable numbers at every pixel of
+// `from`, and c · pixels writable ones at `to`; the prologue has c channels.
+impl Strip {
+    #[inline(always)]
+    fn apply<L: Lanes>(&self, l: L, prologue: &Prologue) {
+        // Constants, so that each loop holds one activation.
+        match prologue.activation {
+            Activation::Linear => self.with(l, prologue, Activation::Linear),
+            Activation::Relu => self.with(l, prologue, Activation::Relu),
+            Activation::Leaky => self.with(l, prologue, Activation::Leaky),
+            Activation::Silu => self.with(l, prologue, Activation::Silu),
+            Activation::Mish => self.with(l, prologue, Activation::Mish),
+            Activation::Sigmoid => self.with(l, prologue, Activation::Sigmoid),
+        }
+    }
+
+    #[inline(always)]
+    fn with<L: Lanes>(&self, l: L, prologue: &Prologue, activation: Activation) {
+        let mut i = 0;
+        while i + 4 * L::LANES <= self.c {
+            self.vectors::<L, 4>(l, prologue, activation, i);
+            i += 4 * L::LANES;
+        }
+        while i + L::LANES <= self.c {
+            self.vectors::<L, 1>(l, prologue, activation, i);
             i += L::LANES;
         }
-        if i < count {
-            let rest = count - i;
-            let (scale, shift) = (l.load_first(scale.add(i), rest), l.load_first(shift.add(i), rest));
-            let v = l.fma(l.load_first(from.add(i), rest), scale, shift);
-            l.store_first(to.add(i), rest, prologue.activation.apply_lanes(l, v));
+        if i == self.c {
+            return;
+        }
+        let rest = self.c - i;
+        // SAFETY: above, i + rest = c.
+        unsafe {
+            let scale = l.load_first(prologue.scale.as_ptr().add(i), rest);
+            let shift = l.load_first(prologue.shift.as_ptr().add(i), rest);
+            for p in 0..self.pixels {
+                let v = l.load_first(self.from.add(p * self.stride + i), rest);
+                let v = activation.apply_lanes(l, l.fma(v, scale, shift));
+                l.store_first(self.to.add(p * self.c + i), rest, v);
+            }
+        }
+    }
+
+    /// Channels i to i + N · LANES of all pixels.
+    #[inline(always)]
+    fn vectors<L: Lanes, const N: usize>(&self, l: L, prologue: &Prologue, activation: Activation, i: usize) {
+        let (mut scale, mut shift) = ([l.splat(0.0); N], [l.splat(0.0); N]);
+        // SAFETY: above, i + N · LANES ≤ c.
+        unsafe {
+            for n in 0..N {
+                scale[n] = l.load(prologue.scale.as_ptr().add(i + n * L::LANES));
+                shift[n] = l.load(prologue.shift.as_ptr().add(i + n * L::LANES));
+            }
+            for p in 0..self.pixels {
+                let (from, to) = (self.from.add(p * self.stride + i), self.to.add(p * self.c + i));
+                for n in 0..N {
+                    let v = l.fma(l.load(from.add(n * L::LANES)), scale[n], shift[n]);
+                    l.store(to.add(n * L::LANES), activation.apply_lanes(l, v));
+                }
+            }
         }
     }
 }

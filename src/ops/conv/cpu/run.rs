@@ -4,9 +4,9 @@ use super::finish::{Finish, Moments, TileResidual};
 use super::pack::PackRows;
 use super::plan::{Chunks, Pitches, Shared, TapConv, share};
 use super::taps::Panel;
-use super::tile::{DepthDot, Dot, DotArguments, MAX_ROWS, MAX_TILE, Tile, by_size};
+use super::tile::{DepthDot, Dot, DotArguments, MAX_ROWS, MAX_TILE, MAX_WIDTH, Store, Tile, by_size};
 use super::{Prologue, Residual, ResidualSource};
-use crate::runtime::vector::{self, Lanes, Task};
+use crate::runtime::vector::{self, LEAKY_SLOPE, Lanes, Task};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::View;
 
@@ -171,23 +171,34 @@ impl Prepared<'_> {
         let (image, row, rows) = self.chunks.at(chunk);
         let (width, pixels) = (conv.columns.count, rows * conv.columns.count);
         let weight = &job.packed[panel.before * conv.k()..][..conv.k() * panel.vectors * L::LANES];
+        let mut bias = [0.0; MAX_WIDTH];
+        if let Some(all) = job.bias {
+            bias[..panel.channels].copy_from_slice(&all[panel.channel..][..panel.channels]);
+        }
         let mut tile = Aligned([0.0f32; MAX_TILE]);
         let mut moments = job.partials.map(|_| Moments::new());
+        let residual = self.residual(&panel);
+        let simple = self.simple();
         let x = if conv.layout.depthwise { base.wrapping_add(panel.channel) } else { base };
+        let y = job.y.0.wrapping_add(panel.channel);
+        // Numbers from one source pixel, and from one result pixel, to the next: right and down.
+        let right = [conv.columns.in_step * self.pitches.pixel, conv.columns.out_step * job.y_stride];
+        let down = [conv.rows.in_step * self.pitches.row, conv.rows.out_step * conv.out_w * job.y_stride];
+        let first_row = image * conv.out_h + conv.rows.out_start + row * conv.rows.out_step;
+        let start = (first_row * conv.out_w + conv.columns.out_start) * job.y_stride;
         let tiles = pixels.div_ceil(Tile::<L>::ROWS);
+        let (mut r, mut c) = (0, 0);
+        let (mut from, mut to) = ([0; MAX_ROWS], [0; MAX_ROWS]);
         for t in 0..tiles {
-            let (first, end) = (t * pixels / tiles, (t + 1) * pixels / tiles);
-            let count = end - first;
-            let (mut from, mut to) = ([0; MAX_ROWS], [0; MAX_ROWS]);
-            let (mut r, mut c) = (first / width, first % width);
-            for i in 0..count {
-                from[i] =
-                    r * conv.rows.in_step * self.pitches.row + c * conv.columns.in_step * self.pitches.pixel;
-                let out_row = image * conv.out_h + conv.rows.out_start + (row + r) * conv.rows.out_step;
-                to[i] = out_row * conv.out_w + conv.columns.out_start + c * conv.columns.out_step;
+            let count = (t + 1) * pixels / tiles - t * pixels / tiles;
+            let mut at = [r * down[0] + c * right[0], start + r * down[1] + c * right[1]];
+            for (from, to) in from.iter_mut().zip(&mut to).take(count) {
+                (*from, *to) = (at[0], at[1]);
                 c += 1;
+                at = [at[0] + right[0], at[1] + right[1]];
                 if c == width {
                     (r, c) = (r + 1, 0);
+                    at = [r * down[0], start + r * down[1]];
                 }
             }
             let arguments = DotArguments {
@@ -197,6 +208,13 @@ impl Prepared<'_> {
                 run: self.run,
                 weight: weight.as_ptr(),
                 channels: panel.channels,
+                store: simple.map(|(slope, accumulate)| Store {
+                    y,
+                    pixels: &to,
+                    bias: &bias,
+                    slope,
+                    accumulate,
+                }),
                 tile: tile.0.as_mut_ptr(),
             };
             if conv.layout.depthwise {
@@ -204,23 +222,46 @@ impl Prepared<'_> {
             } else {
                 by_size!(l, count, panel.vectors, Dot, &arguments);
             }
-            l.call(Finish {
-                tile: tile.0.as_ptr(),
-                count,
-                vectors: panel.vectors,
-                channels: panel.channels,
-                pixels: &to,
-                y: job.y.0.wrapping_add(panel.channel),
-                stride: job.y_stride,
-                bias: job.bias.map(|bias| bias[panel.channel..][..panel.channels].as_ptr()),
-                activation: job.activation,
-                residual: self.residual(&panel),
-                moments: moments.as_mut(),
-            });
+            if simple.is_none() {
+                l.call(Finish {
+                    tile: tile.0.as_ptr(),
+                    count,
+                    vectors: panel.vectors,
+                    channels: panel.channels,
+                    y,
+                    pixels: &to,
+                    bias: &bias,
+                    activation: job.activation,
+                    residual,
+                    moments: moments.as_mut(),
+                });
+            }
         }
         if let (Some(partials), Some(moments)) = (job.partials, moments) {
             self.store_moments(partials, &moments, chunk, &panel, pixels);
         }
+    }
+
+    /// The slope of an epilogue that runs in the micro-kernel's registers, and whether it adds to
+    /// what is there; `None` for one that does not.
+    fn simple(&self) -> Option<(f32, bool)> {
+        let job = self.job;
+        let slope = match job.activation {
+            Activation::Linear => 1.0,
+            Activation::Leaky => LEAKY_SLOPE,
+            _ => return None,
+        };
+        let accumulate = match job.residual {
+            None => false,
+            Some(Residual { source: ResidualSource::InPlace, channels, before_activation: false }) => {
+                if channels < job.conv.layout.groups * job.conv.layout.c_out {
+                    return None;
+                }
+                true
+            }
+            Some(_) => return None,
+        };
+        job.partials.is_none().then_some((slope, accumulate))
     }
 
     fn residual(&self, panel: &Panel) -> Option<TileResidual> {
@@ -230,8 +271,12 @@ impl Prepared<'_> {
             ResidualSource::View(view) => (view.as_ptr(), view.pixel_stride()),
             ResidualSource::InPlace => (self.job.y.0.cast_const(), self.job.y_stride),
         };
-        let base = base.wrapping_add(panel.channel);
-        Some(TileResidual { base, stride, channels, before_activation: residual.before_activation })
+        Some(TileResidual {
+            base: base.wrapping_add(panel.channel),
+            strides: [stride, self.job.y_stride],
+            channels,
+            before_activation: residual.before_activation,
+        })
     }
 
     fn store_moments(&self, partials: Shared, moments: &Moments, chunk: usize, panel: &Panel, pixels: usize) {

@@ -14,8 +14,10 @@ use crate::runtime::vector::{Lanes, Task};
 
 /// The most pixels (or weight rows) in a tile, on any instruction set.
 pub const MAX_ROWS: usize = 14;
+/// The most channels in a panel.
+pub const MAX_WIDTH: usize = 32;
 /// The most numbers in a tile.
-pub const MAX_TILE: usize = 448;
+pub const MAX_TILE: usize = MAX_ROWS * MAX_WIDTH;
 
 /// The tile sizes of an instruction set.
 pub struct Tile<L>(std::marker::PhantomData<L>);
@@ -51,6 +53,20 @@ macro_rules! by_size {
     };
 }
 
+/// An epilogue simple enough to run in the tile's registers.
+pub struct Store<'a> {
+    /// The panel's first channel of the map's pixel 0.
+    pub y: *mut f32,
+    /// Numbers from there to each pixel of the tile.
+    pub pixels: &'a [usize; MAX_ROWS],
+    /// A bias per channel of the panel, zero beyond the last.
+    pub bias: &'a [f32; MAX_WIDTH],
+    /// max(v, slope · v): 1 for linear, 0.1 for leaky.
+    pub slope: f32,
+    /// Add to what the map holds.
+    pub accumulate: bool,
+}
+
 /// What [`Dot`] and [`DepthDot`] read and write.
 pub struct DotArguments<'a> {
     /// The source of input pixels.
@@ -63,9 +79,11 @@ pub struct DotArguments<'a> {
     pub run: usize,
     /// The weight panel, `[segments · run, N · LANES]`.
     pub weight: *const f32,
-    /// Depth-wise: how many of the vector's channels exist.
+    /// How many of the panel's channels exist.
     pub channels: usize,
-    /// Receives the tile, `[M, N · LANES]`.
+    /// Where the tile goes, if its epilogue is simple.
+    pub store: Option<Store<'a>>,
+    /// Receives the tile, `[M, N · LANES]`, otherwise.
     pub tile: *mut f32,
 }
 
@@ -104,10 +122,55 @@ impl<const M: usize, const N: usize> Task for Dot<'_, M, N> {
                     }
                 }
             }
+            if let Some(store) = &a.store {
+                return finish(l, store, a.channels, &sums);
+            }
             for m in 0..M {
                 for n in 0..N {
                     l.store(a.tile.add((m * N + n) * L::LANES), sums[m][n]);
                 }
+            }
+        }
+    }
+}
+
+/// The simple epilogue, in registers.
+///
+/// # Safety
+/// The map has `channels` of the panel's channels at each pixel of the tile.
+#[inline(always)]
+unsafe fn finish<L: Lanes, const M: usize, const N: usize>(
+    l: L,
+    store: &Store,
+    channels: usize,
+    sums: &[[L::V; N]; M],
+) {
+    let slope = l.splat(store.slope);
+    let mut bias = [l.splat(0.0); N];
+    // SAFETY: `bias` is a panel wide; the rest is the caller's promise.
+    unsafe {
+        for n in 0..N {
+            bias[n] = l.load(store.bias.as_ptr().add(n * L::LANES));
+        }
+        if channels == N * L::LANES && !store.accumulate {
+            for m in 0..M {
+                for n in 0..N {
+                    let v = l.add(sums[m][n], bias[n]);
+                    l.store(store.y.add(store.pixels[m] + n * L::LANES), l.max(l.mul(slope, v), v));
+                }
+            }
+            return;
+        }
+        for m in 0..M {
+            for n in 0..N {
+                let lanes = L::LANES.min(channels - n * L::LANES);
+                let at = store.y.add(store.pixels[m] + n * L::LANES);
+                let v = l.add(sums[m][n], bias[n]);
+                let mut v = l.max(l.mul(slope, v), v);
+                if store.accumulate {
+                    v = l.add(l.load_first(at, lanes), v);
+                }
+                l.store_first(at, lanes, v);
             }
         }
     }
@@ -136,6 +199,9 @@ impl<const M: usize, const N: usize> Task for DepthDot<'_, M, N> {
                     sums[m] = l.fma(x, w, sums[m]);
                 }
             }
+            if let Some(store) = &a.store {
+                return finish(l, store, a.channels, &sums.map(|sum| [sum]));
+            }
             for m in 0..M {
                 l.store(a.tile.add(m * L::LANES), sums[m]);
             }
@@ -163,6 +229,8 @@ pub struct OuterArguments<'a> {
     pub dy: *const f32,
     /// The tile `[M, N · LANES]` that the chunk's sums are added to.
     pub sums: *mut f32,
+    /// Whether `sums` holds nothing yet.
+    pub first: bool,
 }
 
 /// M weight rows × N vectors of output channels.
@@ -202,7 +270,7 @@ impl<const M: usize, const N: usize> Task for Outer<'_, M, N> {
             for m in 0..M {
                 for n in 0..N {
                     let to = a.sums.add((m * N + n) * L::LANES);
-                    l.store(to, l.add(l.load(to), sums[m][n]));
+                    l.store(to, if a.first { sums[m][n] } else { l.add(l.load(to), sums[m][n]) });
                 }
             }
         }
@@ -242,7 +310,7 @@ impl<const M: usize, const N: usize> Task for DepthOuter<'_, M, N> {
             }
             for m in 0..M {
                 let to = a.sums.add(m * L::LANES);
-                l.store(to, l.add(l.load(to), sums[m]));
+                l.store(to, if a.first { sums[m] } else { l.add(l.load(to), sums[m]) });
             }
         }
     }

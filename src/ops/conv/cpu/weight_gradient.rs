@@ -5,7 +5,7 @@
 //! threads. Convolutions with few weights have many sums, for as many threads; those with many
 //! weights have one, and threads share its panels of output channels.
 
-use super::pack::{PackRows, Unpack};
+use super::pack::{PackRows, UnpackPanel};
 use super::plan::{Chunks, Pitches, SLACK, Shared, TapConv, aligned, round_up, share};
 use super::run::flat_column;
 use super::taps::Panel;
@@ -19,6 +19,8 @@ use crate::tensor::{Shape, View};
 const SUMS_BUDGET: usize = 1 << 20;
 /// The most sums.
 const MOST_SUMS: usize = 16;
+/// Pixels that make a sum of its own worth while.
+const FEW_PIXELS: usize = 512;
 
 /// How the work is cut and where its parts lie in the workspace.
 struct Plan {
@@ -40,8 +42,8 @@ impl Plan {
         let chunks = conv.chunks();
         let layout = conv.layout;
         let weights = round_up(conv.packed());
-        let wanted = (SUMS_BUDGET / weights.max(1)).clamp(1, MOST_SUMS);
-        let sums = 1 << wanted.min(chunks.count.max(1)).ilog2();
+        let wanted = (SUMS_BUDGET / weights.max(1)).min(y.pixels() / FEW_PIXELS).min(chunks.count);
+        let sums = 1 << wanted.clamp(1, MOST_SUMS).ilog2();
         let sum = weights + round_up(layout.packed_channels());
         let pixels = chunks.rows * conv.columns.count;
         let scratch = chunks.scratch + round_up(pixels * layout.vectors * layout.lanes);
@@ -76,12 +78,15 @@ pub fn weight_gradient(
     check_prologue(prologue, from.c);
     assert_eq!(weight.len(), geometry.weight(from.c, to.c).elements(), "the weight's length");
     assert!(bias.as_ref().is_none_or(|bias| bias.len() == to.c), "a bias per output channel");
-    if to.c == 0 {
+    if to.elements() == 0 {
+        weight.fill(0.0);
+        if let Some(bias) = bias {
+            bias.fill(0.0);
+        }
         return;
     }
     let plan = Plan::new(cpu, geometry, from, to);
     let (sums, scratch) = aligned(workspace).split_at_mut(plan.sums * plan.sum);
-    sums.fill(0.0);
     let layout = plan.conv.layout;
     let direct = prologue.is_none() && plan.conv.inside();
     let pitches = if direct {
@@ -124,7 +129,6 @@ fn add_up(
 ) {
     let layout = &plan.conv.layout;
     let partials: Vec<&[f32]> = sums.chunks_exact(plan.sum).collect();
-    let unpack = Unpack { layout, k: plan.conv.k(), partials: &partials };
     let mut pieces = Vec::with_capacity(layout.panels());
     let mut rest = weight;
     for index in 0..layout.panels() {
@@ -134,7 +138,10 @@ fn add_up(
         rest = others;
     }
     debug_assert_eq!(plan.conv.taps(), geometry.kernel[0] * geometry.kernel[1]);
-    cpu.for_each(pieces, |(panel, own)| unpack.panel(&panel, own));
+    cpu.for_each(pieces, |(panel, weight)| {
+        let k = plan.conv.k();
+        vector::dispatch(cpu, UnpackPanel { panel, k, partials: &partials, weight });
+    });
     let Some(bias) = bias else { return };
     for index in 0..layout.panels() {
         let panel = layout.panel(index);
@@ -179,14 +186,16 @@ impl Task for WorkTask<'_> {
         let per_group = layout.panels_per_group();
         let panels = part * per_group / work.parts..(part + 1) * per_group / work.parts;
         let (source, gradients) = scratch.split_at_mut(plan.chunks.scratch);
-        for chunk in sum * plan.chunks.count / plan.sums..(sum + 1) * plan.chunks.count / plan.sums {
+        let chunks = sum * plan.chunks.count / plan.sums..(sum + 1) * plan.chunks.count / plan.sums;
+        for chunk in chunks.clone() {
+            let first = chunk == chunks.start;
             let base = work.source(l, chunk, group, source);
             for index in panels.clone() {
                 let panel = layout.panel(group * per_group + index);
                 // SAFETY: this task alone has this part of this sum.
                 let sums = unsafe { work.sums.0.add(sum * plan.sum) };
-                work.pack_gradients(l, chunk, &panel, gradients, sums);
-                work.panel(l, chunk, &panel, base, gradients, sums);
+                work.pack_gradients(l, chunk, &panel, gradients, sums, first);
+                work.panel(l, chunk, &panel, base, gradients, sums, first);
             }
         }
     }
@@ -222,7 +231,15 @@ impl Work<'_> {
 
     /// Makes the panel's output gradients dense, and adds them to the bias gradient.
     #[inline(always)]
-    fn pack_gradients<L: Lanes>(&self, l: L, chunk: usize, panel: &Panel, to: &mut [f32], sums: *mut f32) {
+    fn pack_gradients<L: Lanes>(
+        &self,
+        l: L,
+        chunk: usize,
+        panel: &Panel,
+        to: &mut [f32],
+        sums: *mut f32,
+        first_chunk: bool,
+    ) {
         let conv = &self.plan.conv;
         let (image, row, rows) = self.plan.chunks.at(chunk);
         let (pixels, width) = (rows * conv.columns.count, panel.vectors * L::LANES);
@@ -244,7 +261,7 @@ impl Work<'_> {
                 }
                 if self.bias {
                     let bias = sums.add(self.plan.weights + panel.before + j * L::LANES);
-                    l.store(bias, l.add(l.load(bias), sum));
+                    l.store(bias, if first_chunk { sum } else { l.add(l.load(bias), sum) });
                 }
             }
         }
@@ -260,6 +277,7 @@ impl Work<'_> {
         base: *const f32,
         gradients: &[f32],
         sums: *mut f32,
+        first: bool,
     ) {
         let conv = &self.plan.conv;
         let (_, _, rows) = self.plan.chunks.at(chunk);
@@ -274,6 +292,7 @@ impl Work<'_> {
             channels: panel.channels,
             dy: gradients.as_ptr(),
             sums,
+            first,
         };
         if arguments.columns == 1 {
             (arguments.rows, arguments.columns) = (1, rows);

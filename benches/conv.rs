@@ -1,0 +1,270 @@
+//! The convolutions of YOLOv7-tiny at 416×416, in all directions, in GFLOP/s and as a share of what
+//! this machine's multipliers can do.
+//!
+//! `cargo bench --bench conv` prints a table (the best of several runs of each), then times a few
+//! typical layers with criterion. `-- --quick` makes both short; `-- --table` prints only the table;
+//! `-- --batch 8` sets the images per batch, `-- --threads 1` the threads.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use gradpath::ops::conv::{Geometry, cpu};
+use gradpath::runtime::vector::{self, Lanes, Task};
+use gradpath::runtime::{Activation, Cpu};
+use gradpath::tensor::{Random, Shape, Tensor};
+
+/// Kernel, stride, input side, c_in, c_out, how many of it the network has.
+type Layer = (usize, usize, usize, usize, usize, usize);
+
+/// YOLOv7-tiny at 416×416.
+const LAYERS: &[Layer] = &[
+    (3, 2, 416, 3, 32, 1),
+    (3, 2, 208, 32, 64, 1),
+    (1, 1, 104, 64, 32, 2),
+    (3, 1, 104, 32, 32, 2),
+    (1, 1, 104, 128, 64, 1),
+    (1, 1, 52, 64, 64, 2),
+    (3, 1, 52, 64, 64, 2),
+    (1, 1, 52, 256, 128, 1),
+    (1, 1, 26, 128, 128, 2),
+    (3, 1, 26, 128, 128, 2),
+    (1, 1, 26, 512, 256, 1),
+    (1, 1, 13, 256, 256, 2),
+    (3, 1, 13, 256, 256, 2),
+    (1, 1, 13, 1024, 512, 1),
+    (1, 1, 13, 512, 256, 2),
+    (1, 1, 26, 256, 128, 2),
+    (3, 1, 26, 64, 64, 4),
+    (3, 1, 52, 32, 32, 2),
+    (1, 1, 52, 128, 32, 2),
+    (3, 2, 52, 64, 128, 1),
+    (3, 2, 26, 128, 256, 1),
+    (3, 1, 13, 128, 128, 2),
+    (3, 1, 52, 64, 128, 1),
+    (3, 1, 26, 128, 256, 1),
+    (3, 1, 13, 256, 512, 1),
+    (1, 1, 13, 512, 255, 1),
+];
+
+/// One layer with its operands.
+struct Bench {
+    geometry: Geometry,
+    x: Tensor,
+    y: Tensor,
+    weight: Vec<f32>,
+    packed: Vec<f32>,
+    vector: Vec<f32>,
+    stats: Vec<f32>,
+    workspace: Vec<f32>,
+}
+
+impl Bench {
+    fn new(cpu: &Cpu, batch: usize, &(kernel, stride, side, c_in, c_out, _): &Layer) -> Self {
+        let mut random = Random::new(1);
+        let geometry = Geometry::same(kernel, stride);
+        let (h, w) = geometry.output(side, side).expect("the table's layers are valid");
+        let (from, to) = (Shape::new(batch, side, side, c_in), Shape::new(batch, h, w, c_out));
+        let weight: Vec<f32> =
+            (0..geometry.weight(c_in, c_out).elements()).map(|_| random.uniform(-0.1, 0.1)).collect();
+        let mut packed = vec![0.0; cpu::packed_len(cpu, &geometry, c_in, c_out)];
+        cpu::pack(cpu, &geometry, c_in, c_out, &weight, &mut packed);
+        let workspace = cpu::forward_workspace(cpu, &geometry, from, to)
+            .max(cpu::input_gradient_workspace(cpu, &geometry, from, to))
+            .max(cpu::weight_gradient_workspace(cpu, &geometry, from, to));
+        Bench {
+            geometry,
+            x: Tensor::uniform(from, -1.0, 1.0, &mut random),
+            y: Tensor::uniform(to, -1.0, 1.0, &mut random),
+            weight,
+            packed,
+            vector: vec![0.5; c_in.max(c_out)],
+            stats: vec![0.0; 2 * c_out],
+            workspace: vec![0.0; workspace],
+        }
+    }
+
+    fn flops(&self) -> f64 {
+        2.0 * self.y.shape().pixels() as f64 * self.weight.len() as f64
+    }
+
+    /// Inference: packed weights, bias and leaky in the epilogue.
+    fn inference(&mut self, cpu: &Cpu) {
+        let c_out = self.y.shape().c;
+        let epilogue = cpu::Epilogue {
+            bias: Some(&self.vector[..c_out]),
+            activation: Activation::Leaky,
+            ..Default::default()
+        };
+        let (x, y) = (self.x.view(), self.y.view_mut());
+        cpu::forward_packed(cpu, &self.geometry, x, &self.packed, None, epilogue, y, &mut self.workspace);
+    }
+
+    /// Training: prologue, statistics.
+    fn forward(&mut self, cpu: &Cpu) {
+        let c_in = self.x.shape().c;
+        let vector = &self.vector[..c_in];
+        let prologue = (c_in > 3).then_some(cpu::Prologue {
+            scale: vector,
+            shift: vector,
+            activation: Activation::Leaky,
+        });
+        let epilogue = cpu::Epilogue { stats: Some(&mut self.stats), ..Default::default() };
+        let (x, y) = (self.x.view(), self.y.view_mut());
+        cpu::forward(cpu, &self.geometry, x, &self.weight, prologue, epilogue, y, &mut self.workspace);
+    }
+
+    fn input_gradient(&mut self, cpu: &Cpu) {
+        let (y, x) = (self.y.view(), self.x.view_mut());
+        cpu::input_gradient(cpu, &self.geometry, y, &self.weight, false, x, &mut self.workspace);
+    }
+
+    fn weight_gradient(&mut self, cpu: &Cpu) {
+        let c_in = self.x.shape().c;
+        let vector = &self.vector[..c_in];
+        let prologue = (c_in > 3).then_some(cpu::Prologue {
+            scale: vector,
+            shift: vector,
+            activation: Activation::Leaky,
+        });
+        let (x, y) = (self.x.view(), self.y.view());
+        cpu::weight_gradient(
+            cpu,
+            &self.geometry,
+            x,
+            prologue,
+            y,
+            &mut self.weight,
+            None,
+            &mut self.workspace,
+        );
+    }
+}
+
+/// Twelve chains of fused multiply-adds that nothing holds up.
+struct Peak(u64);
+
+impl Task for Peak {
+    type Output = f32;
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) -> f32 {
+        let (a, b) = (l.splat(black_box(0.999)), l.splat(black_box(0.001)));
+        let mut sums = [l.splat(1.0); 12];
+        for _ in 0..self.0 {
+            for sum in &mut sums {
+                *sum = l.fma(*sum, a, b);
+            }
+        }
+        sums.into_iter().map(|sum| l.sum(sum)).sum()
+    }
+}
+
+struct LaneCount;
+
+impl Task for LaneCount {
+    type Output = usize;
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) -> usize {
+        L::LANES
+    }
+}
+
+/// FLOP/s of all threads at once.
+fn peak(cpu: &Cpu) -> f64 {
+    const TURNS: u64 = 100_000;
+    let run = || {
+        cpu.for_each(vec![(); cpu.threads()], |()| {
+            black_box(vector::dispatch(cpu, Peak(TURNS)));
+        })
+    };
+    let flops = 2.0 * 12.0 * (TURNS * (vector::dispatch(cpu, LaneCount) * cpu.threads()) as u64) as f64;
+    flops / best(Duration::from_millis(800), run)
+}
+
+/// The shortest of the runs that fit `budget` (at least 3), in seconds.
+fn best(budget: Duration, mut run: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut shortest = f64::INFINITY;
+    let mut runs = 0;
+    while runs < 3 || start.elapsed() < budget {
+        let run_start = Instant::now();
+        run();
+        shortest = shortest.min(run_start.elapsed().as_secs_f64());
+        runs += 1;
+    }
+    shortest
+}
+
+type Run = fn(&mut Bench, &Cpu);
+
+const RUNS: [(&str, Run); 4] = [
+    ("inference", Bench::inference),
+    ("forward", Bench::forward),
+    ("input grad", Bench::input_gradient),
+    ("weight grad", Bench::weight_gradient),
+];
+
+fn table(cpu: &Cpu, batch: usize, budget: Duration) {
+    let peak = cpu.install(|| peak(cpu));
+    println!("{} threads, {}, peak {:.1} GFLOP/s, batch {batch}", cpu.threads(), cpu.simd(), peak / 1e9);
+    println!(
+        "inference: packed weights, bias + leaky; forward and weight gradient: leaky prologue, statistics"
+    );
+    println!("{:28} {:>9}  {}", "layer", "MFLOP", RUNS.map(|(name, _)| format!("{name:>18}")).join(""));
+    let mut totals = [0.0; RUNS.len()];
+    let mut flops = 0.0;
+    for layer in LAYERS {
+        let (kernel, stride, side, c_in, c_out, times) = *layer;
+        let mut bench = Bench::new(cpu, batch, layer);
+        let name = format!("{kernel}x{kernel} s{stride} {side}² {c_in}→{c_out} ×{times}");
+        let mut line = format!("{name:28} {:9.1}  ", bench.flops() / 1e6);
+        for ((_, run), total) in RUNS.iter().zip(&mut totals) {
+            let seconds = cpu.install(|| best(budget, || run(&mut bench, cpu)));
+            *total += times as f64 * seconds;
+            let speed = bench.flops() / seconds;
+            line += &format!("{:10.1} {:5.1} %", speed / 1e9, 100.0 * speed / peak);
+        }
+        flops += times as f64 * bench.flops();
+        println!("{line}");
+    }
+    let line: String = totals
+        .iter()
+        .map(|t| format!("{:10.1} {:5.1} %", flops / t / 1e9, 100.0 * flops / t / peak))
+        .collect();
+    println!("{:28} {:9.1}  {line}", "all, as often as they occur", flops / 1e6);
+    let line: String = totals.iter().map(|t| format!("{:15.2} ms", t * 1e3)).collect();
+    println!("{:28} {:9}  {line}", "", "");
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    let number = |name: &str, otherwise: usize| {
+        let at = arguments.iter().position(|argument| argument == name);
+        at.and_then(|i| arguments.get(i + 1)?.parse().ok()).unwrap_or(otherwise)
+    };
+    if has("--test") {
+        return;
+    }
+    let cpu = Cpu::new(number("--threads", 0)).expect("threads start");
+    let batch = number("--batch", 1);
+    let quick = has("--quick");
+    table(&cpu, batch, Duration::from_millis(if quick { 60 } else { 400 }));
+    if has("--table") {
+        return;
+    }
+    let (samples, seconds) = if quick { (10, 1) } else { (30, 3) };
+    let mut criterion =
+        Criterion::default().sample_size(samples).measurement_time(Duration::from_secs(seconds));
+    let mut group = criterion.benchmark_group("conv");
+    for layer in [&LAYERS[6], &LAYERS[7], &LAYERS[12]] {
+        let mut bench = Bench::new(&cpu, batch, layer);
+        group.throughput(Throughput::Elements(bench.flops() as u64));
+        for (name, run) in RUNS {
+            let (kernel, _, side, c_in, c_out, _) = *layer;
+            let id = BenchmarkId::new(name, format!("{kernel}x{kernel} {side}² {c_in}→{c_out}"));
+            group.bench_function(id, |b| cpu.install(|| b.iter(|| run(&mut bench, &cpu))));
+        }
+    }
+    group.finish();
+}

@@ -1,0 +1,56 @@
+"""What the peer benchmarks share: timing, memory, one JSON line a result."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+
+def memory_bytes(field):
+    """Linux's own count for this process: VmHWM (peak resident) or VmRSS (resident now).
+
+    getrusage's ru_maxrss would not do: a child inherits its parent's peak across exec.
+    """
+    with open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def time_ms(step, seconds, warmup, least=3):
+    """Runs `step` for about `seconds` after `warmup` runs; milliseconds of each run."""
+    for _ in range(warmup):
+        step()
+    times = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < least:
+        start = time.perf_counter()
+        step()
+        times.append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def summary(times):
+    """The fields every result has."""
+    return {
+        "ms_median": round(statistics.median(times), 3),
+        "ms_min": round(min(times), 3),
+        "runs": len(times),
+    }
+
+
+def run_each(variants, arguments):
+    """Runs this program once a variant in a fresh process, so that peak memory is that variant's."""
+    failed = False
+    for variant in variants:
+        command = [sys.executable, sys.argv[0], "--variant", variant, *arguments]
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        if result.returncode == 0:
+            print(result.stdout.strip().splitlines()[-1], flush=True)
+        else:
+            failed = True
+            reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
+            print(json.dumps({"variant": variant, "error": reason}), flush=True)
+    return 1 if failed else 0
