@@ -3,15 +3,23 @@
 //! A model is ordinary Rust code; calling it traces a graph of few, large ops, and everything else
 //! is a reading of that graph. The modules are floors: each uses only those above it in this list.
 
+pub mod error;
+pub mod tensor;
+pub mod runtime;
+pub mod ops;
+pub mod graph;
 pub mod autograd;
 pub mod compile;
 pub mod device;
-pub mod error;
-pub mod graph;
 pub mod nn;
-pub mod ops;
-pub mod runtime;
-pub mod tensor;
 pub mod zoo;
+pub mod detect;
+pub mod data;
+pub mod format;
+pub mod report;
+pub mod cli;
+
+#[cfg(test)]
+mod testing;
 
 pub use error::{Error, ErrorKind, Result};
