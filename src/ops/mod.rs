@@ -2,6 +2,7 @@
 
 mod gradient;
 mod io;
+pub mod matches;
 mod op;
 pub mod reduce;
 #[cfg(test)]
@@ -16,19 +17,18 @@ pub mod binary_cross_entropy;
 pub mod channel_sum;
 pub mod ciou;
 pub mod class_loss;
-pub mod channel_sum;
 pub mod concat;
 pub mod conv;
 pub mod copy;
+pub mod decode_box;
+pub mod detection_loss;
 pub mod ema;
 pub mod fill;
 pub mod gather;
 pub mod matched_mean;
-pub mod matches;
-pub mod max_pool;
-pub mod objectness_target;
 pub mod max_pool;
 pub mod mean_square;
+pub mod objectness_target;
 pub mod sgd;
 pub mod slice;
 pub mod softmax_cross_entropy;
