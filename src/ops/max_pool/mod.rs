@@ -105,8 +105,8 @@ fn windows(
     if before >= kernel || (count - 1) * stride >= length + before {
         return Err(format!("a window of {kernel} would lie wholly in the padding of {before} + {after}"));
     }
-    // The cpu kernel holds positions in the map as f32.
-    if length >= 1 << 24 {
+    // The cpu kernel numbers the pixels of a map in 32 bits.
+    if length > 1 << 16 {
         return Err(format!("a map of {length} on a side is too large"));
     }
     Ok(count)
