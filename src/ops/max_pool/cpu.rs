@@ -1,27 +1,24 @@
-//! Max pooling on the cpu: loops over channels, which lie densely, in groups that stay in registers.
+//! Max pooling on the cpu: vectors of channels, which lie densely, whose maxima stay in registers.
 //!
 //! Small windows are searched directly. Large ones are separable: first the maximum of each row of a
 //! window, then of these over its rows, `kernel_h + kernel_w` comparisons instead of
 //! `kernel_h · kernel_w`. The row maxima of the last `kernel_h` rows are kept in a ring, for a block
 //! of channels at a time, so that they stay in the cache.
 //!
-//! The loops are plain ones that the compiler vectorises; as [`Task`]s they are compiled for each
-//! instruction set. They compare and select, so that every instruction set gives the same bits.
+//! Comparisons and selections only, so every instruction set gives the same bits.
 
 use std::ops::Range;
 
 use super::{Io, MaxPool};
 use crate::ops::{ImageBlock, image_blocks, pixels_per_chunk};
 use crate::runtime::Cpu;
-use crate::runtime::vector::{Lanes, Task, dispatch};
+use crate::runtime::vector::{Lanes, MAX_LANES, Task, dispatch};
 use crate::tensor::{Shape, View, ViewMut};
 
 /// The largest window that is searched directly.
 const DIRECT: usize = 9;
 /// Channels that one task handles.
 const BLOCK: usize = 32;
-/// Channels that are held in registers.
-const GROUP: usize = 16;
 
 fn is_direct(pool: &MaxPool) -> bool {
     pool.kernel[0] * pool.kernel[1] <= DIRECT
@@ -96,12 +93,12 @@ fn gather<'x>(
     n: usize,
     [oy, ox]: [usize; 2],
     channels: Range<usize>,
-) -> ([u32; DIRECT], [&'x [f32]; DIRECT], usize) {
+) -> ([usize; DIRECT], [&'x [f32]; DIRECT], usize) {
     let (h, w) = (x.shape().h, x.shape().w);
     let (mut pixels, mut sources, mut count) = ([0; DIRECT], [&[][..]; DIRECT], 0);
     for iy in pool.rows(oy, h) {
         for ix in pool.columns(ox, w) {
-            pixels[count] = (iy * w + ix) as u32;
+            pixels[count] = iy * w + ix;
             sources[count] = &x.at(n, iy, ix)[channels.clone()];
             count += 1;
         }
@@ -109,28 +106,74 @@ fn gather<'x>(
     (pixels, sources, count)
 }
 
-/// `to = max(sources)`, element by element.
+/// A vector of `from` at `at`, filled with zeros behind its end.
 #[inline(always)]
-fn maximum<'s>(to: &mut [f32], sources: impl Iterator<Item = &'s [f32]> + Clone) {
-    let whole = to.len() - to.len() % GROUP;
-    for at in (0..whole).step_by(GROUP) {
-        maximum_group::<GROUP>(to, at, sources.clone());
-    }
-    for at in whole..to.len() {
-        maximum_group::<1>(to, at, sources.clone());
+fn load<L: Lanes>(lanes: L, from: &[f32], at: usize) -> L::V {
+    let from = &from[at..];
+    match from.len() >= L::LANES {
+        // SAFETY: LANES numbers are left.
+        true => unsafe { lanes.load(from.as_ptr()) },
+        // SAFETY: as many as are left, fewer than LANES.
+        false => unsafe { lanes.load_first(from.as_ptr(), from.len()) },
     }
 }
 
+/// Writes what of `v` fits into `to` from `at`.
 #[inline(always)]
-fn maximum_group<'s, const N: usize>(to: &mut [f32], at: usize, sources: impl Iterator<Item = &'s [f32]>) {
-    let mut best = [f32::NEG_INFINITY; N];
-    for source in sources {
-        let source = &source[at..at + N];
-        for (best, &value) in best.iter_mut().zip(source) {
-            *best = if (value > *best) | value.is_nan() { value } else { *best };
-        }
+fn store<L: Lanes>(lanes: L, to: &mut [f32], at: usize, v: L::V) {
+    let to = &mut to[at..];
+    match to.len() >= L::LANES {
+        // SAFETY: LANES numbers are left.
+        true => unsafe { lanes.store(to.as_mut_ptr(), v) },
+        // SAFETY: as many as are left, fewer than LANES.
+        false => unsafe { lanes.store_first(to.as_mut_ptr(), to.len(), v) },
     }
-    to[at..at + N].copy_from_slice(&best);
+}
+
+/// `to = max(sources)`, element by element.
+#[inline(always)]
+fn maximum<'s, L: Lanes>(lanes: L, to: &mut [f32], sources: impl Iterator<Item = &'s [f32]> + Clone) {
+    for at in (0..to.len()).step_by(L::LANES) {
+        let mut best = lanes.splat(f32::NEG_INFINITY);
+        for source in sources.clone() {
+            let value = load(lanes, source, at);
+            best = larger(lanes, (best, best), (value, value)).0;
+        }
+        store(lanes, to, at, best);
+    }
+}
+
+/// Per lane the pair whose first is larger: `best` where they are equal, `new` where it is NaN.
+#[inline(always)]
+fn larger<L: Lanes>(lanes: L, best: (L::V, L::V), new: (L::V, L::V)) -> (L::V, L::V) {
+    let is_larger = lanes.less(best.0, new.0);
+    // Only a NaN is not below infinity here; `min` hands on a NaN in its second operand.
+    let is_number = lanes.less(lanes.min(lanes.splat(f32::MAX), new.0), lanes.splat(f32::INFINITY));
+    let value = lanes.select(is_number, lanes.select(is_larger, new.0, best.0), new.0);
+    let tag = lanes.select(is_number, lanes.select(is_larger, new.1, best.1), new.1);
+    (value, tag)
+}
+
+/// The largest value of each lane at `at`, and the tag of its source: the first of equals, the last
+/// of NaNs. (Loops and not closures over lanes, which would be compiled without their instructions.)
+#[inline(always)]
+fn argmax<'s, L: Lanes>(
+    lanes: L,
+    at: usize,
+    sources: impl Iterator<Item = (&'s [f32], f32)>,
+) -> (L::V, L::V) {
+    let mut best = None;
+    for (source, tag) in sources {
+        let new = (load(lanes, source, at), lanes.splat(tag));
+        best = match best {
+            Some(best) => Some(larger(lanes, best, new)),
+            None => Some(new),
+        };
+    }
+    match best {
+        Some(best) => best,
+        None => (lanes.splat(0.0), lanes.splat(0.0)),
+    }
 }
 
 /// A run of output pixels from `first`, each window searched whole.
@@ -146,12 +189,12 @@ impl Task for Direct<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(mut self, _lanes: L) {
+    fn run<L: Lanes>(mut self, lanes: L) {
         let Shape { h, w, c, .. } = self.shape;
         for i in 0..self.chunk.shape().pixels() {
             let (row, ox) = ((self.first + i) / w, (self.first + i) % w);
             let (_, sources, count) = gather(self.pool, self.x, row / h, [row % h, ox], 0..c);
-            maximum(self.chunk.pixel(i), sources[..count].iter().copied());
+            maximum(lanes, self.chunk.pixel(i), sources[..count].iter().copied());
         }
     }
 }
@@ -169,7 +212,7 @@ impl Task for Separable<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _lanes: L) {
+    fn run<L: Lanes>(self, lanes: L) {
         let Separable { pool, x, shape, block, ring } = self;
         let (h, w, c) = (x.shape().h, x.shape().w, block.channels.len());
         let slots = pool.kernel[0].min(h);
@@ -181,19 +224,20 @@ impl Task for Separable<'_, '_> {
                     let at = ((iy % slots) * shape.w + ox) * c;
                     let row =
                         pool.columns(ox, w).map(|ix| &x.at(block.image, iy, ix)[block.channels.clone()]);
-                    maximum(&mut ring[at..at + c], row);
+                    maximum(lanes, &mut ring[at..at + c], row);
                 }
             }
             next = rows.end;
             for ox in 0..shape.w {
                 let column = rows.clone().map(|iy| &ring[((iy % slots) * shape.w + ox) * c..][..c]);
-                maximum(block.view.pixel(oy * shape.w + ox), column);
+                maximum(lanes, block.view.pixel(oy * shape.w + ox), column);
             }
         }
     }
 }
 
-/// A block of the gradient, each window searched whole.
+/// A block of the gradient, each window searched whole for the ordinal k of its maximum; then `dy` is
+/// added to element k under the mask `ordinal = k`, which needs no scatter.
 struct DirectGradient<'a, 'b> {
     pool: &'a MaxPool,
     x: View<'a, f32>,
@@ -205,34 +249,33 @@ impl Task for DirectGradient<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _lanes: L) {
+    fn run<L: Lanes>(self, lanes: L) {
         let DirectGradient { pool, x, dy, block } = self;
-        block.view.fill(0.0);
-        let (out, c) = (dy.shape(), block.channels.len());
-        let whole = c - c % GROUP;
+        let (Shape { h, w, .. }, out) = (x.shape(), dy.shape());
+        let mut cleared = 0;
         for oy in 0..out.h {
+            // Zeros just before they are added to: a map is larger than the cache.
+            let end = pool.rows(oy, h).end;
+            (cleared * w..end * w).for_each(|pixel| block.view.pixel(pixel).fill(0.0));
+            cleared = end;
             for ox in 0..out.w {
                 let dy = &dy.at(block.image, oy, ox)[block.channels.clone()];
                 let (pixels, sources, count) = gather(pool, x, block.image, [oy, ox], block.channels.clone());
-                let window = pixels[..count].iter().zip(&sources[..count]);
-                for at in (0..whole).step_by(GROUP) {
-                    let sources = window.clone().map(|(&pixel, x)| (first(&x[at..]), [pixel; GROUP]));
-                    let best = argmax::<GROUP>(sources).1;
-                    // Under a mask, so that nothing is scattered.
-                    for &pixel in &pixels[..count] {
-                        let dx = &mut block.view.pixel(pixel as usize)[at..at + GROUP];
-                        let dy = &dy[at..at + GROUP];
-                        for i in 0..GROUP {
-                            dx[i] += if best[i] == pixel { dy[i] } else { 0.0 };
-                        }
+                for at in (0..dy.len()).step_by(L::LANES) {
+                    let window = sources[..count].iter().enumerate().map(|(k, x)| (*x, k as f32));
+                    let ordinal = argmax(lanes, at, window).1;
+                    let dy = load(lanes, dy, at);
+                    for (k, &pixel) in pixels[..count].iter().enumerate() {
+                        let difference = lanes.abs(lanes.sub(ordinal, lanes.splat(k as f32)));
+                        let is_here = lanes.less(difference, lanes.splat(0.5));
+                        let dx = block.view.pixel(pixel);
+                        let sum = lanes.add(load(lanes, dx, at), lanes.select(is_here, dy, lanes.splat(0.0)));
+                        store(lanes, dx, at, sum);
                     }
-                }
-                for at in whole..c {
-                    let sources = window.clone().map(|(&pixel, x)| ([x[at]], [pixel]));
-                    scatter(&mut block.view, &argmax::<1>(sources).1, dy, at);
                 }
             }
         }
+        (cleared * w..h * w).for_each(|pixel| block.view.pixel(pixel).fill(0.0));
     }
 }
 
@@ -251,81 +294,51 @@ impl Task for SeparableGradient<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _lanes: L) {
+    fn run<L: Lanes>(self, lanes: L) {
         let SeparableGradient { pool, x, dy, block, ring } = self;
         block.view.fill(0.0);
         let (h, w, out, c) = (x.shape().h, x.shape().w, dy.shape(), block.channels.len());
         let slots = pool.kernel[0].min(h);
+        // Pixels are held as the bits of an f32: they are moved, never computed with.
         let (values, pixels) = ring.split_at_mut(ring.len() / 2);
-        let pixels: &mut [u32] = bytemuck::cast_slice_mut(pixels);
-        let whole = c - c % GROUP;
         let mut next = 0;
         for oy in 0..out.h {
             let rows = pool.rows(oy, h);
             for iy in rows.start.max(next)..rows.end {
                 for ox in 0..out.w {
-                    let at = ((iy % slots) * out.w + ox) * c;
-                    let (values, pixels) = (&mut values[at..at + c], &mut pixels[at..at + c]);
-                    let row = pool.columns(ox, w).map(|ix| {
-                        let pixel = [(iy * w + ix) as u32; GROUP];
-                        (&x.at(block.image, iy, ix)[block.channels.clone()], pixel)
-                    });
-                    for at in (0..whole).step_by(GROUP) {
-                        let best = argmax::<GROUP>(row.clone().map(|(x, pixel)| (first(&x[at..]), pixel)));
-                        values[at..at + GROUP].copy_from_slice(&best.0);
-                        pixels[at..at + GROUP].copy_from_slice(&best.1);
-                    }
-                    for at in whole..c {
-                        let best = argmax::<1>(row.clone().map(|(x, pixel)| ([x[at]], [pixel[0]])));
-                        (values[at], pixels[at]) = (best.0[0], best.1[0]);
+                    let start = ((iy % slots) * out.w + ox) * c;
+                    let (values, pixels) = (&mut values[start..start + c], &mut pixels[start..start + c]);
+                    for at in (0..c).step_by(L::LANES) {
+                        let row = pool.columns(ox, w).map(|ix| {
+                            let x = &x.at(block.image, iy, ix)[block.channels.clone()];
+                            (x, f32::from_bits((iy * w + ix) as u32))
+                        });
+                        let best = argmax(lanes, at, row);
+                        store(lanes, values, at, best.0);
+                        store(lanes, pixels, at, best.1);
                     }
                 }
             }
             next = rows.end;
             for ox in 0..out.w {
                 let dy = &dy.at(block.image, oy, ox)[block.channels.clone()];
-                let (values, pixels) = (&*values, &*pixels);
-                let column = rows.clone().map(|iy| ((iy % slots) * out.w + ox) * c);
-                for at in (0..whole).step_by(GROUP) {
-                    let sources =
-                        column.clone().map(|row| (first(&values[row + at..]), first(&pixels[row + at..])));
-                    scatter(&mut block.view, &argmax::<GROUP>(sources).1, dy, at);
-                }
-                for at in whole..c {
-                    let sources = column.clone().map(|row| ([values[row + at]], [pixels[row + at]]));
-                    scatter(&mut block.view, &argmax::<1>(sources).1, dy, at);
+                for at in (0..c).step_by(L::LANES) {
+                    let part =
+                        |iy: usize| ((iy % slots) * out.w + ox) * c..((iy % slots) * out.w + ox + 1) * c;
+                    let top = part(rows.start);
+                    let mut best = (load(lanes, &values[top.clone()], at), load(lanes, &pixels[top], at));
+                    for part in (rows.start + 1..rows.end).map(part) {
+                        let new = (load(lanes, &values[part.clone()], at), load(lanes, &pixels[part], at));
+                        best = larger(lanes, best, new);
+                    }
+                    let mut places = [0.0; MAX_LANES];
+                    store(lanes, &mut places, 0, best.1);
+                    let channels = at..(at + L::LANES).min(c);
+                    for (channel, pixel) in channels.zip(&places) {
+                        block.view.pixel(pixel.to_bits() as usize)[channel] += dy[channel];
+                    }
                 }
             }
         }
-    }
-}
-
-/// The first `N` elements of `from`.
-#[inline(always)]
-fn first<T: Copy + Default, const N: usize>(from: &[T]) -> [T; N] {
-    let mut elements = [T::default(); N];
-    elements.copy_from_slice(&from[..N]);
-    elements
-}
-
-/// The largest value of each lane and the pixel it came with: the first of equals, the last of NaNs.
-#[inline(always)]
-fn argmax<const N: usize>(mut sources: impl Iterator<Item = ([f32; N], [u32; N])>) -> ([f32; N], [u32; N]) {
-    let Some((mut best, mut best_pixel)) = sources.next() else { return ([0.0; N], [0; N]) };
-    for (value, pixel) in sources {
-        for i in 0..N {
-            let takes = (value[i] > best[i]) | value[i].is_nan();
-            best[i] = if takes { value[i] } else { best[i] };
-            best_pixel[i] = if takes { pixel[i] } else { best_pixel[i] };
-        }
-    }
-    (best, best_pixel)
-}
-
-/// Adds `dy[at + i]` to channel `at + i` of the pixel `pixels[i]`.
-#[inline(always)]
-fn scatter<const N: usize>(dx: &mut ViewMut<'_, f32>, pixels: &[u32; N], dy: &[f32], at: usize) {
-    for (i, (&pixel, dy)) in pixels.iter().zip(&dy[at..at + N]).enumerate() {
-        dx.pixel(pixel as usize)[at + i] += dy;
     }
 }
