@@ -9,11 +9,14 @@
 
 pub mod augment;
 pub mod coco;
+mod colour;
 mod image;
 mod loader;
 mod open;
 mod photos;
 mod resample;
+#[cfg(test)]
+mod tests;
 pub mod voc;
 pub mod wardrobe;
 pub mod yolo;

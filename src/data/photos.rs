@@ -171,8 +171,10 @@ impl Checks {
         let frame = Bounds::new(0.0, 0.0, width as f32, height as f32);
         let clipped = bounds.intersection(&frame);
         let Bounds { x0, y0, x1, y1 } = bounds;
-        let corners = format!("({x0}, {y0})–({x1}, {y1})");
         let over = (-x0).max(-y0).max(x1 - frame.x1).max(y1 - frame.y1);
+        // To people, a hundredth of a pixel is enough.
+        let [x0, y0, x1, y1] = [x0, y0, x1, y1].map(|v| (v * 100.0).round() / 100.0);
+        let corners = format!("({x0}, {y0})–({x1}, {y1})");
         // Written so that NaN counts as no area.
         let has_area = |b: &Bounds| b.width() > 0.0 && b.height() > 0.0;
         let (what, kept) = if !has_area(&bounds) {
@@ -206,7 +208,7 @@ impl Checks {
             [first, rest @ ..] if self.slips.len() as f32 > limit => {
                 let mut slip = first.error();
                 if !rest.is_empty() {
-                    let others = format!("and {} of {} boxes have such faults", self.slips.len(), self.boxes);
+                    let others = format!("{} of {} boxes have such faults", self.slips.len(), self.boxes);
                     slip = slip.caused_by(others);
                 }
                 Err(slip.fix("correct or remove the object, or allow a larger share of bad boxes"))
