@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::{Bounds, Dataset, Image, Object, Sample};
 use crate::{Error, Result};
 
@@ -126,6 +128,15 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::file(path, "is not UTF-8 text").fix("save it as UTF-8, or replace it"))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Applies `work` to every item on all processors. Where several fail, the error is the first item's,
+/// whichever thread came first.
+pub(super) fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R> + Sync + Send,
+) -> Result<Vec<R>> {
+    items.par_iter().map(work).collect::<Vec<Result<R>>>().into_iter().collect()
 }
 
 /// Checks one annotation file's boxes. A box that cannot be right is a *slip*: real datasets have

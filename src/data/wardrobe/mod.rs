@@ -13,6 +13,9 @@ use super::{Bounds, Dataset, Image, Object, Sample, Split};
 use crate::tensor::Random;
 use crate::{Error, Result};
 
+/// The garments' licence (MIT) and where they come from.
+pub const LICENSE: &str = include_str!("../../../assets/wardrobe/LICENSE");
+
 /// A garment's full square, as a share of the scene's side, uniform in the logarithm.
 const SCALE: (f32, f32) = (0.24, 0.62);
 /// A new garment may cover at most this share of an earlier one's box.
