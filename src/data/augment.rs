@@ -154,8 +154,8 @@ fn place(
 fn moved(objects: &[Object], map: Affine, frame: Bounds, min_visible: f32) -> Vec<Object> {
     let stay = |object: &Object| {
         let whole = map.map(object.bounds);
-        let bounds = whole.intersection(&frame);
-        let visible = bounds.area() >= min_visible * whole.area();
+        let bounds = whole.overlap(&frame);
+        let visible = bounds.area() >= f64::from(min_visible) * whole.area();
         let large = bounds.width() >= MIN_SIDE && bounds.height() >= MIN_SIDE;
         (visible && large).then_some(Object { bounds, ..*object })
     };

@@ -180,7 +180,7 @@ impl Checks {
     ) -> Option<Bounds> {
         self.boxes += 1;
         let frame = Bounds::new(0.0, 0.0, width as f32, height as f32);
-        let clipped = bounds.intersection(&frame);
+        let clipped = bounds.overlap(&frame);
         let Bounds { x0, y0, x1, y1 } = bounds;
         let over = (-x0).max(-y0).max(x1 - frame.x1).max(y1 - frame.y1);
         // To people, a hundredth of a pixel is enough.
