@@ -4,7 +4,7 @@ use crate::Result;
 use crate::autograd::backward;
 use crate::graph::{Graph, Init, Mode, Pass};
 use crate::ops::sgd::{self, Sgd};
-use crate::ops::{Tape, Value, mean_square, weighted_sum};
+use crate::ops::{Value, mean_square, weighted_sum};
 use crate::tensor::Shape;
 use crate::zoo::{Heads, Network};
 
