@@ -15,6 +15,7 @@ pub mod compile;
 pub mod device;
 pub mod nn;
 pub mod zoo;
+pub mod analysis;
 pub mod detect;
 pub mod data;
 pub mod train;

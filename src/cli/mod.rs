@@ -1,7 +1,13 @@
 //! The program `gradpath`: one file per command.
 
+mod detect;
+mod eval;
 mod options;
+mod output;
+mod run;
+mod summary;
 mod train;
+mod weights;
 
 use clap::{Parser, Subcommand};
 
@@ -15,8 +21,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a detector: with no argument elan-nano on the built-in wardrobe scenes.
     Train(train::Args),
+    Eval(eval::Args),
+    Detect(detect::Args),
+    Summary(summary::Args),
+    Run(run::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -25,7 +34,11 @@ enum Command {
 /// What the command says; the caller prints it.
 pub fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Train(args) => train::run(args)?,
+        Command::Train(args) => train::run(&args)?,
+        Command::Eval(args) => eval::run(&args)?,
+        Command::Detect(args) => detect::run(&args)?,
+        Command::Summary(args) => summary::run(&args)?,
+        Command::Run(args) => run::run(&args)?,
     }
     Ok(())
 }

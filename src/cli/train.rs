@@ -1,19 +1,21 @@
 //! `gradpath train`.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::options::{DeviceOptions, Size};
+use super::output::{print, print_json};
 use crate::report::{Progress, number};
 use crate::train::{
     EpochMetrics, Observer, OptimizerKind, Outcome, RunFolder, StepLoss, TrainConfig, Trainer,
 };
 use crate::{Error, Result};
 
-/// What `gradpath train` takes.
+/// Train a detector; with no argument elan-nano on the built-in wardrobe scenes
+///
+/// Writes a run folder: weights (best and last), config, metrics, curves and a picture of detections.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The data: `wardrobe` (built in), or the path of a VOC, YOLO or COCO dataset.
@@ -68,13 +70,13 @@ fn optimizer(text: &str) -> Result<OptimizerKind, String> {
 ///
 /// # Errors
 /// Where the training cannot begin or go on.
-pub fn run(args: Args) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let begun = Instant::now();
     let device = args.device.open()?;
     let trainer = match &args.resume {
         Some(folder) => Trainer::resume(RunFolder::open(folder)?, device.clone())?,
         None => {
-            let config = config(&args)?;
+            let config = config(args)?;
             let out = args.out.clone().unwrap_or_else(|| default_folder(&config));
             Trainer::new(config, device.clone(), &out)?
         }
@@ -82,16 +84,15 @@ pub fn run(args: Args) -> Result<()> {
     let folder = trainer.folder().path().to_owned();
     let epochs = trainer.config().epochs;
     if !args.json {
-        describe(&trainer, &device.to_string());
+        describe(&trainer, &device.to_string())?;
     }
     let mut observer = Console { epochs, quiet: args.json, bar: None, begun: Instant::now() };
     let outcome = trainer.run(&mut observer)?;
     let seconds = begun.elapsed().as_secs_f64();
     match args.json {
-        true => println!("{}", report(&outcome, &folder, seconds)),
+        true => print_json(&report(&outcome, &folder, seconds)),
         false => conclude(&outcome, &folder, begun.elapsed()),
     }
-    Ok(())
 }
 
 fn config(args: &Args) -> Result<TrainConfig> {
@@ -127,43 +128,46 @@ fn default_folder(config: &TrainConfig) -> PathBuf {
     RunFolder::fresh(&Path::new("runs").join(format!("{}-{data}", config.model)))
 }
 
-fn describe(trainer: &Trainer, device: &str) {
+fn describe(trainer: &Trainer, device: &str) -> Result<()> {
     let config = trainer.config();
     let (train, validation) = (trainer.train_data(), trainer.validation_data());
-    println!(
-        "{} on {}: {} training and {} validation images, {} classes",
+    for warning in train.warnings().iter().chain(validation.warnings()) {
+        eprintln!("warning: {warning}");
+    }
+    let mut text = format!(
+        "{} on {}: {} training and {} validation images, {} classes\n",
         config.model,
         train.name(),
         train.len(),
         validation.len(),
         train.class_names().len()
     );
-    let memory = &trainer.program().report;
-    println!(
-        "{}×{} pixels, batch {}, {} epochs on {device}; a step holds {}",
+    text += &format!(
+        "{}×{} pixels, batch {}, {} epochs on {device}; a step holds {}\n",
         config.size[0],
         config.size[1],
         config.batch,
         config.epochs,
-        number::bytes(memory.total_bytes() as u64)
+        number::bytes(trainer.program().report.total_bytes() as u64)
     );
-    let fit = trainer.anchor_fit();
-    println!("anchors reach {:.1} % of the training boxes", 100.0 * fit.best_possible_recall);
-    for warning in train.warnings().iter().chain(validation.warnings()) {
-        eprintln!("warning: {warning}");
-    }
+    let recall = 100.0 * trainer.anchor_fit().best_possible_recall;
+    text += &format!("anchors reach {recall:.1} % of the training boxes\n");
     if trainer.epochs_done() > 0 {
-        println!("going on after epoch {}", trainer.epochs_done());
+        text += &format!("going on after epoch {}\n", trainer.epochs_done());
     }
+    print(&text)
 }
 
-fn conclude(outcome: &Outcome, folder: &Path, time: Duration) {
+fn conclude(outcome: &Outcome, folder: &Path, time: Duration) -> Result<()> {
     let best = outcome.metrics.get(outcome.best_epoch.wrapping_sub(1));
+    let mut text = String::new();
     if let Some(EpochMetrics { ap50: Some(ap50), ap: Some(ap), .. }) = best {
-        println!("best: AP50 {ap50:.3}, AP50:95 {ap:.3} (epoch {})", outcome.best_epoch);
+        text += &format!("best: AP50 {ap50:.3}, AP50:95 {ap:.3} (epoch {})\n", outcome.best_epoch);
     }
-    println!("{} after {}", folder.display(), number::duration(time));
-    println!("try: gradpath detect IMAGE --weights {}", folder.display());
+    let folder = folder.display();
+    text += &format!("{folder} after {}\n", number::duration(time));
+    text += &format!("try: gradpath detect IMAGE --weights {folder}\n");
+    print(&text)
 }
 
 fn report(outcome: &Outcome, folder: &Path, seconds: f64) -> serde_json::Value {
@@ -220,14 +224,10 @@ impl Observer for Console {
             _ => "not validated".into(),
         };
         let seconds = self.begun.elapsed().as_secs_f64();
-        println!(
-            "epoch {:>3}/{}  loss {:.3} (box {:.3} objectness {:.3} class {:.3})  {ap}  {seconds:.1} s",
+        // A reader that went away does not end a training.
+        let _ = print(&format!(
+            "epoch {:>3}/{}  loss {:.3} (box {:.3} objectness {:.3} class {:.3})  {ap}  {seconds:.1} s\n",
             m.epoch, self.epochs, m.total, m.box_loss, m.objectness, m.class
-        );
-        // A line buffered behind a pipe would come late.
-        if !std::io::stdout().is_terminal() {
-            use std::io::Write;
-            std::io::stdout().flush().ok();
-        }
+        ));
     }
 }
