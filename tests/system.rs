@@ -15,3 +15,5 @@ mod memory;
 mod models;
 #[path = "system/parity.rs"]
 mod parity;
+#[path = "system/random_networks.rs"]
+mod random_networks;

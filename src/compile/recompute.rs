@@ -25,7 +25,8 @@ pub(super) fn recompute(lowered: &mut Lowered) -> Result<()> {
         }
         for slot in 0..lowered.nodes[index].inputs.len() {
             let value = lowered.nodes[index].inputs[slot];
-            let copy = copy_of(lowered, &uses.producer, &computed_again, value, index, &mut copies, &mut inserted)?;
+            let copy =
+                copy_of(lowered, &uses.producer, &computed_again, value, index, &mut copies, &mut inserted)?;
             lowered.nodes[index].inputs[slot] = copy;
         }
     }

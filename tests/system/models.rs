@@ -144,9 +144,13 @@ pub fn learn(graph: &mut Graph, heads: &[Value], wanted: Wanted) -> Result<()> {
     })
 }
 
-/// Images, learning rate and momentum for a step.
+/// Images, learning rate and momentum for a step, all exact in f32.
 pub fn inputs(images: Shape, seed: u64) -> Data {
     let mut random = Random::new(seed);
     let pixels = (0..images.elements()).map(|_| f64::from(random.uniform(0.0, 1.0))).collect();
-    Data::from([("images".into(), pixels), ("rate".into(), vec![0.01]), ("momentum".into(), vec![0.937])])
+    Data::from([
+        ("images".into(), pixels),
+        ("rate".into(), vec![0.0078125]),
+        ("momentum".into(), vec![0.9375]),
+    ])
 }

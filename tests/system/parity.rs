@@ -174,8 +174,9 @@ fn single(parity: &Json, section: &str) -> Tolerance {
     Tolerance { norm: deviation("norm"), elements: deviation("elements") }
 }
 
-/// The leaky slope, an f32, is 1.5e-8 off in each of some thirty layers in a row; the fixture has nine digits.
-const EXACT: Tolerance = Tolerance { norm: 1e-6, elements: 1e-6 };
+/// In f64. The engine's leaky slope is the f32 0.1, off by 1.5e-8 of it, which backward through thirty
+/// norms amplifies to 1e-6 in the first layer's gradients (with 0.1 in f64 they agree to 1e-7).
+const EXACT: Tolerance = Tolerance { norm: 1e-6, elements: 4e-6 };
 
 #[test]
 fn weights_and_images_are_drawn_alike() {
@@ -267,18 +268,38 @@ fn training_on_the_cpu() {
     train(&Device::cpu(2).unwrap(), 4e-6, single);
 }
 
-#[test]
-fn six_steps_on_the_cpu() {
+/// Six steps of SGD on `device`; how far each loss may be off.
+fn descend(device: &Device, tolerances: &[f64]) {
     let parity = fixture("parity/parity.json");
     let (mut graph, heads) = network(Mode::Training);
     learn(&mut graph, &heads, Wanted { gradients: false, update: Some(5e-4) }).unwrap();
-    let mut machine = Machine::compiled(&Device::cpu(2).unwrap(), &graph, &weights(&graph));
-    let tolerances = numbers(&parity["f32_deviation"]["sgd_losses"]);
+    let mut machine = Machine::compiled(device, &graph, &weights(&graph));
     for (step, (want, tolerance)) in numbers(&parity["sgd_losses"]).into_iter().zip(tolerances).enumerate() {
         machine.step(&inputs());
         let loss = machine.output("loss")[0];
         let off = (loss - want).abs() / want;
-        println!("step {step}: loss {loss}, PyTorch {want}, off by {off:.1e} (its f32: {tolerance:.1e})");
-        assert!(off <= 4.0 * tolerance, "the loss of step {step} is {loss}, not {want}");
+        println!("step {step} on {device}: loss {loss}, PyTorch {want}, off by {off:.1e} of {tolerance:.1e}");
+        assert!(off <= *tolerance, "the loss of step {step} is {loss}, not {want}");
     }
+}
+
+#[test]
+fn six_steps_in_f64() {
+    descend(&Device::Reference, &[1e-7, 1e-5, 1e-5, 1e-5, 1e-5, 1e-5]);
+}
+
+/// In f32 the steps are chaotic: PyTorch's own run leaves its f64 one by up to 1.4e-2. The losses are held
+/// to twice the worst that it was off by up to then.
+#[test]
+fn six_steps_on_the_cpu() {
+    let mut worst = 0.0_f64;
+    let deviations = numbers(&fixture("parity/parity.json")["f32_deviation"]["sgd_losses"]);
+    let tolerances: Vec<f64> = deviations
+        .iter()
+        .map(|d| {
+            worst = worst.max(*d);
+            2.0 * worst
+        })
+        .collect();
+    descend(&Device::cpu(2).unwrap(), &tolerances);
 }
