@@ -89,7 +89,8 @@ impl<T: Element> HostSession<T> {
         }
     }
 
-    fn read(&self, slot: &Slot) -> Result<Tensor> {
+    /// The elements of `slot`, dense.
+    fn gather(&self, slot: &Slot) -> Result<Vec<T>> {
         let buffer = match slot.memory {
             Memory::Arena => Some(&self.arena),
             Memory::Persistent(index) => self.persistent.get(index),
@@ -99,22 +100,31 @@ impl<T: Element> HostSession<T> {
         let mut dense = Vec::with_capacity(slot.shape.elements());
         for pixel in 0..slot.shape.pixels() {
             let start = pixel * slot.pixel_stride;
-            dense.extend(data[start..start + slot.shape.c].iter().map(|v| v.to_f64() as f32));
+            dense.extend_from_slice(&data[start..start + slot.shape.c]);
         }
-        Tensor::new(slot.shape, dense)
+        Ok(dense)
     }
 
-    fn write(&mut self, slot: &Slot, tensor: &Tensor) -> Result<()> {
+    /// Fills `slot` with dense elements.
+    fn scatter(&mut self, slot: &Slot, dense: impl Iterator<Item = T>) -> Result<()> {
         let pointer = self.locate(slot)?;
         // SAFETY: `locate` checked that the slot lies in its buffer, which `&mut self` borrows.
         let mut view = unsafe { ViewMut::from_raw(pointer, slot.shape, slot.pixel_stride) };
-        let source = tensor.view();
+        let mut dense = dense;
         for pixel in 0..slot.shape.pixels() {
-            for (to, from) in view.pixel(pixel).iter_mut().zip(source.pixel(pixel)) {
-                *to = T::from_f64(f64::from(*from));
+            for (to, from) in view.pixel(pixel).iter_mut().zip(&mut dense) {
+                *to = from;
             }
         }
         Ok(())
+    }
+
+    fn read(&self, slot: &Slot) -> Result<Tensor> {
+        Tensor::new(slot.shape, self.gather(slot)?.iter().map(|v| v.to_f64() as f32).collect())
+    }
+
+    fn write(&mut self, slot: &Slot, tensor: &Tensor) -> Result<()> {
+        self.scatter(slot, tensor.data().iter().map(|&v| T::from_f64(f64::from(v))))
     }
 
     fn run_step(&mut self, step: &Step) -> Result<()> {
@@ -161,12 +171,16 @@ impl<T: Element> Session for HostSession<T> {
             session.load(state)?;
             session.run()?;
             for (name, slot) in &prepare.outputs {
-                prepared.insert(name.clone(), session.read(slot)?);
+                prepared.insert(name.clone(), session.gather(slot)?);
             }
         }
         for (index, persistent) in program.persistent.iter().enumerate() {
-            let found = prepared.get(&persistent.name).or_else(|| state.get(&persistent.name));
-            let Some(tensor) = found else {
+            let slot = whole(index, persistent.shape);
+            if let Some(dense) = prepared.remove(&persistent.name) {
+                self.scatter(&slot, dense.into_iter())?;
+                continue;
+            }
+            let Some(tensor) = state.get(&persistent.name) else {
                 return Err(Error::invalid(format!("the weights have no {:?}", persistent.name)));
             };
             if tensor.shape() != persistent.shape {
@@ -174,7 +188,7 @@ impl<T: Element> Session for HostSession<T> {
                 let message = format!("{:?} has another shape than the network's", persistent.name);
                 return Err(Error::shape("load", &shapes, message));
             }
-            self.write(&whole(index, persistent.shape), tensor)?;
+            self.write(&slot, tensor)?;
         }
         Ok(())
     }
@@ -200,8 +214,8 @@ impl<T: Element> Session for HostSession<T> {
         let program = self.program.clone();
         program.steps.iter().try_for_each(|step| self.run_step(step))?;
         for (from, to) in &program.stores {
-            let tensor = self.read(from)?;
-            self.write(to, &tensor)?;
+            let dense = self.gather(from)?;
+            self.scatter(to, dense.into_iter())?;
         }
         Ok(())
     }
