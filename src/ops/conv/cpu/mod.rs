@@ -159,8 +159,11 @@ fn pack_all(
 /// Numbers of workspace that [`forward_packed`] needs for `x` → `y`, statistics included.
 pub fn forward_packed_workspace(cpu: &Cpu, geometry: &Geometry, x: Shape, y: Shape) -> usize {
     let conv = TapConv::forward(cpu, geometry, x, y);
-    let chunks = conv.chunks();
-    SLACK + round_up(chunks.count * 2 * y.c) + cpu.threads() * chunks.scratch
+    // With a prologue or without: whichever takes more of each.
+    let cuts = [conv.chunks_for(false), conv.chunks_for(true)];
+    let partials = cuts.map(|chunks| round_up(chunks.count * 2 * y.c));
+    let scratch = cuts.map(|chunks| chunks.scratch);
+    SLACK + partials[0].max(partials[1]) + cpu.threads() * scratch[0].max(scratch[1])
 }
 
 /// Numbers of workspace that [`forward`] needs for `x` → `y`, statistics included.
@@ -220,7 +223,7 @@ pub fn forward_packed(
         return;
     }
     let conv = TapConv::forward(cpu, geometry, from, to);
-    let (chunks, width) = (conv.chunks(), conv.columns.count);
+    let (chunks, width) = (conv.chunks_for(prologue.is_some()), conv.columns.count);
     let (partials, workspace) = aligned(workspace).split_at_mut(round_up(chunks.count * 2 * to.c));
     let job = Job {
         conv,

@@ -11,10 +11,14 @@ use super::taps::{Axis, Layout};
 use super::tile::MAX_ROWS;
 use crate::runtime::Cpu;
 use crate::runtime::vector::{self, Lanes, Task};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, View};
 
 /// Numbers of a chunk's source that should fit a second-level cache beside the weights: 256 KiB.
 const SOURCE_BUDGET: usize = 64 << 10;
+/// Numbers of a chunk's source that fit a first-level cache beside other things: 24 KiB.
+const SMALL_BUDGET: usize = 6 << 10;
+/// Pixels this many numbers apart (or a multiple) fall on the same few lines of a first-level cache.
+const ALIAS: usize = 1024;
 /// Pixels that make the reading of a weight panel worth while: 6 tiles.
 const FEW_PIXELS: usize = 6 * MAX_ROWS;
 /// Pixels beyond which nothing is gained.
@@ -110,18 +114,35 @@ impl TapConv {
         self.rows.inside() && self.columns.inside()
     }
 
+    /// Whether the source is read where it is: nothing is to be done to it, and its pixels do not
+    /// evict each other from the cache.
+    pub fn direct(&self, x: View<f32>, prologue: bool) -> bool {
+        !prologue && self.inside() && (self.layout.depthwise || !x.pixel_stride().is_multiple_of(ALIAS))
+    }
+
     /// Numbers of the scratch that `rows` rows of results read.
     fn source(&self, rows: usize) -> usize {
-        self.rows.span(rows) * self.columns.span(self.columns.count) * self.layout.c_in
+        self.rows.span(rows) * self.scratch_pitches().row
+    }
+
+    /// Cuts the rows into chunks for a forward convolution. One that reads every pixel once, through
+    /// a prologue, gains nothing from a chunk beyond the first-level cache.
+    pub fn chunks_for(&self, prologue: bool) -> Chunks {
+        let once = prologue && self.columns.count == 1 && self.taps() == 1;
+        self.chunks_within(if once { SMALL_BUDGET } else { SOURCE_BUDGET })
     }
 
     /// Cuts the rows into chunks.
     pub fn chunks(&self) -> Chunks {
+        self.chunks_within(SOURCE_BUDGET)
+    }
+
+    fn chunks_within(&self, budget: usize) -> Chunks {
         let (height, width) = (self.rows.count, self.columns.count);
         let few = FEW_PIXELS.div_ceil(width);
         let many = MANY_PIXELS.div_ceil(width).max(few);
         let mut rows = few.min(height);
-        while rows < many.min(height) && self.source(rows + 1) <= SOURCE_BUDGET {
+        while rows < many.min(height) && self.source(rows + 1) <= budget {
             rows += 1;
         }
         // Fewer rows where that is what it takes to have work for everyone.
@@ -173,7 +194,8 @@ pub struct Pitches {
 impl TapConv {
     /// The pitches of the scratch.
     pub fn scratch_pitches(&self) -> Pitches {
-        let pixel = self.layout.c_in;
+        let c = self.layout.c_in;
+        let pixel = if c > 0 && c.is_multiple_of(ALIAS) { c + ALIGN } else { c };
         Pitches { row: self.columns.span(self.columns.count) * pixel, pixel }
     }
 

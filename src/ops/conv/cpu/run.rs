@@ -43,8 +43,10 @@ struct Prepared<'a> {
     pitches: Pitches,
     segments: Vec<usize>,
     run: usize,
-    /// Tasks to a chunk of one group.
+    /// Tasks to a batch of one group.
     parts: usize,
+    /// Chunks that follow each other in one task.
+    batch: usize,
     /// Number of the first task.
     first_task: usize,
 }
@@ -52,8 +54,8 @@ struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     fn new(job: &'a Job<'a>, threads: usize, first_task: usize) -> Self {
         let conv = &job.conv;
-        let chunks = conv.chunks();
-        let direct = job.prologue.is_none() && conv.inside();
+        let chunks = conv.chunks_for(job.prologue.is_some());
+        let direct = conv.direct(job.x, job.prologue.is_some());
         let pitches = if direct {
             let pixel = job.x.pixel_stride();
             Pitches { row: conv.columns.in_len * pixel, pixel }
@@ -63,17 +65,18 @@ impl<'a> Prepared<'a> {
         let (segments, run) = conv.segments(pitches);
         let wanted = (8 * threads).div_ceil(chunks.count * conv.layout.groups);
         let parts = wanted.clamp(1, conv.layout.panels_per_group());
-        Prepared { job, chunks, direct, pitches, segments, run, parts, first_task }
+        let batch = (chunks.count / (16 * threads)).clamp(1, 8);
+        Prepared { job, chunks, direct, pitches, segments, run, parts, batch, first_task }
     }
 
     fn tasks(&self) -> usize {
-        self.chunks.count * self.job.conv.layout.groups * self.parts
+        self.chunks.count.div_ceil(self.batch) * self.job.conv.layout.groups * self.parts
     }
 }
 
-/// Numbers of scratch that each thread needs for `convs`.
+/// Numbers of scratch that each thread needs for `convs` without a prologue.
 pub fn scratch<'a>(convs: impl IntoIterator<Item = &'a TapConv>) -> usize {
-    convs.into_iter().map(|conv| conv.chunks().scratch).max().unwrap_or(0)
+    convs.into_iter().map(|conv| conv.chunks_for(false).scratch).max().unwrap_or(0)
 }
 
 /// Runs `jobs`, whose results do not overlap, each thread with `per_worker` numbers of `workspace`
@@ -109,34 +112,37 @@ impl Task for Worker<'_> {
             let inner = task - prepared.first_task;
             let groups = prepared.job.conv.layout.groups;
             let (part, group) = (inner % prepared.parts, inner / prepared.parts % groups);
-            let chunk = inner / prepared.parts / groups;
-            let key = (prepared.first_task, chunk, group);
-            let base = if prepared.direct {
-                prepared.direct_base(chunk, group)
-            } else {
-                if held != Some(key) {
-                    prepared.pack(l, chunk, group, self.scratch);
-                    held = Some(key);
+            let batch = inner / prepared.parts / groups * prepared.batch;
+            for chunk in batch..prepared.chunks.count.min(batch + prepared.batch) {
+                let key = (prepared.first_task, chunk, group);
+                let base = if prepared.direct {
+                    prepared.direct_base(chunk, group)
+                } else {
+                    if held != Some(key) {
+                        prepared.pack(l, chunk, group, self.scratch);
+                        held = Some(key);
+                    }
+                    self.scratch.as_ptr()
+                };
+                let per_group = prepared.job.conv.layout.panels_per_group();
+                let range = part * per_group / prepared.parts..(part + 1) * per_group / prepared.parts;
+                for index in range.clone() {
+                    prepared.panel(l, chunk, group * per_group + index, base, index == range.start);
                 }
-                self.scratch.as_ptr()
-            };
-            let per_group = prepared.job.conv.layout.panels_per_group();
-            for index in part * per_group / prepared.parts..(part + 1) * per_group / prepared.parts {
-                prepared.panel(l, chunk, group * per_group + index, base);
             }
         }
     }
 }
 
 impl Prepared<'_> {
-    /// The source of a chunk's first pixel, in the map.
+    /// The source of a chunk's first pixel, in the map (or before it, where there is padding).
     fn direct_base(&self, chunk: usize, group: usize) -> *const f32 {
         let conv = &self.job.conv;
         let (image, row, _) = self.chunks.at(chunk);
-        let y = image * conv.rows.in_len + row * conv.rows.in_step + conv.rows.first() as usize;
-        let pixel = y * conv.columns.in_len + conv.columns.first() as usize;
+        let y = (image * conv.rows.in_len + row * conv.rows.in_step).wrapping_add_signed(conv.rows.first());
+        let pixel = y.wrapping_mul(conv.columns.in_len).wrapping_add_signed(conv.columns.first());
         let (channel, _) = conv.layout.source(group);
-        self.job.x.as_ptr().wrapping_add(pixel * self.pitches.pixel + channel)
+        self.job.x.as_ptr().wrapping_add(pixel.wrapping_mul(self.job.x.pixel_stride()).wrapping_add(channel))
     }
 
     /// Fills the scratch with a chunk's source.
@@ -146,7 +152,10 @@ impl Prepared<'_> {
         let (image, row, rows) = self.chunks.at(chunk);
         let (channel, c) = conv.layout.source(group);
         let (rows_spanned, columns) = (conv.rows.span(rows), conv.columns.span(conv.columns.count));
-        assert!(rows_spanned * columns * c <= scratch.len(), "the scratch is as long as planned");
+        assert!(
+            rows_spanned * columns * self.pitches.pixel <= scratch.len(),
+            "the scratch is as long as planned"
+        );
         let mut x = self.job.x;
         if conv.columns.in_len == 1 {
             x = flat_column(x);
@@ -160,12 +169,13 @@ impl Prepared<'_> {
             column: conv.columns.first(),
             columns,
             to: scratch.as_mut_ptr(),
+            pitch: self.pitches.pixel,
         });
     }
 
     /// One panel of a chunk: tile by tile.
     #[inline(always)]
-    fn panel<L: Lanes>(&self, l: L, chunk: usize, index: usize, base: *const f32) {
+    fn panel<L: Lanes>(&self, l: L, chunk: usize, index: usize, base: *const f32, first: bool) {
         let (job, conv) = (self.job, &self.job.conv);
         let panel = conv.layout.panel(index);
         let (image, row, rows) = self.chunks.at(chunk);
@@ -177,6 +187,7 @@ impl Prepared<'_> {
         }
         let mut tile = Aligned([0.0f32; MAX_TILE]);
         let mut moments = job.partials.map(|_| Moments::new());
+        let moments_pointer = moments.as_mut().map(std::ptr::from_mut);
         let residual = self.residual(&panel);
         let simple = self.simple();
         let x = if conv.layout.depthwise { base.wrapping_add(panel.channel) } else { base };
@@ -187,10 +198,16 @@ impl Prepared<'_> {
         let first_row = image * conv.out_h + conv.rows.out_start + row * conv.rows.out_step;
         let start = (first_row * conv.out_w + conv.columns.out_start) * job.y_stride;
         let tiles = pixels.div_ceil(Tile::<L>::ROWS);
+        // Where pixels are read once and in order, the first panel asks for those that come next:
+        // the next tile's where they lie, or the next chunk's that will be packed.
+        let pointwise = conv.columns.count == 1 && conv.taps() == 1 && first;
+        let stride = job.x.pixel_stride();
+        let coming = self.direct_base(chunk, panel.group);
+        let mut done = 0;
         let (mut r, mut c) = (0, 0);
         let (mut from, mut to) = ([0; MAX_ROWS], [0; MAX_ROWS]);
         for t in 0..tiles {
-            let count = (t + 1) * pixels / tiles - t * pixels / tiles;
+            let count = (t + 1) * pixels / tiles - done;
             let mut at = [r * down[0] + c * right[0], start + r * down[1] + c * right[1]];
             for (from, to) in from.iter_mut().zip(&mut to).take(count) {
                 (*from, *to) = (at[0], at[1]);
@@ -207,6 +224,10 @@ impl Prepared<'_> {
                 segments: &self.segments,
                 run: self.run,
                 weight: weight.as_ptr(),
+                coming: pointwise.then(|| {
+                    let pixel = if self.direct { done + count } else { done + pixels };
+                    (coming.wrapping_add(pixel * stride), stride)
+                }),
                 channels: panel.channels,
                 store: simple.map(|(slope, accumulate)| Store {
                     y,
@@ -214,6 +235,8 @@ impl Prepared<'_> {
                     bias: &bias,
                     slope,
                     accumulate,
+                    moments: moments_pointer,
+                    first: t == 0,
                 }),
                 tile: tile.0.as_mut_ptr(),
             };
@@ -222,6 +245,7 @@ impl Prepared<'_> {
             } else {
                 by_size!(l, count, panel.vectors, Dot, &arguments);
             }
+            done += count;
             if simple.is_none() {
                 l.call(Finish {
                     tile: tile.0.as_ptr(),
@@ -233,7 +257,9 @@ impl Prepared<'_> {
                     bias: &bias,
                     activation: job.activation,
                     residual,
-                    moments: moments.as_mut(),
+                    // SAFETY: the one access to them at this time.
+                    moments: moments_pointer.map(|moments| unsafe { &mut *moments }),
+                    first: t == 0,
                 });
             }
         }
@@ -261,7 +287,8 @@ impl Prepared<'_> {
             }
             Some(_) => return None,
         };
-        job.partials.is_none().then_some((slope, accumulate))
+        // Statistics are of what comes before the activation.
+        (job.partials.is_none() || slope == 1.0 && !accumulate).then_some((slope, accumulate))
     }
 
     fn residual(&self, panel: &Panel) -> Option<TileResidual> {

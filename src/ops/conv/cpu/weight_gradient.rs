@@ -88,7 +88,7 @@ pub fn weight_gradient(
     let plan = Plan::new(cpu, geometry, from, to);
     let (sums, scratch) = aligned(workspace).split_at_mut(plan.sums * plan.sum);
     let layout = plan.conv.layout;
-    let direct = prologue.is_none() && plan.conv.inside();
+    let direct = plan.conv.direct(x, prologue.is_some());
     let pitches = if direct {
         Pitches { row: plan.conv.columns.in_len * x.pixel_stride(), pixel: x.pixel_stride() }
     } else {
@@ -215,7 +215,10 @@ impl Work<'_> {
             return self.x.as_ptr().wrapping_add(pixel * self.pitches.pixel + channel);
         }
         let (rows_spanned, columns) = (conv.rows.span(rows), conv.columns.span(conv.columns.count));
-        assert!(rows_spanned * columns * c <= scratch.len(), "the scratch is as long as planned");
+        assert!(
+            rows_spanned * columns * self.pitches.pixel <= scratch.len(),
+            "the scratch is as long as planned"
+        );
         l.call(PackRows {
             x: self.x.channels(channel..channel + c),
             prologue: self.prologue.map(|p| p.channels(channel, c)),
@@ -225,6 +228,7 @@ impl Work<'_> {
             column: conv.columns.first(),
             columns,
             to: scratch.as_mut_ptr(),
+            pitch: self.pitches.pixel,
         });
         scratch.as_ptr()
     }
