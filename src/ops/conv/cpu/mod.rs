@@ -14,6 +14,9 @@
 //! in the `workspace` that the caller planned with the matching `*_workspace`. Results do not depend
 //! on the number of threads, bit for bit.
 
+// A kernel's operands are its arguments: x, weight, y, and what goes around them.
+#![allow(clippy::too_many_arguments)]
+
 mod finish;
 mod input_gradient;
 mod pack;

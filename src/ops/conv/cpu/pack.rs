@@ -1,5 +1,8 @@
 //! Packing: weights into panels and back, map rows into a padded scratch.
 
+// Tiles of vectors are indexed by the constants that size them: what the compiler unrolls.
+#![allow(clippy::needless_range_loop)]
+
 use super::Prologue;
 use super::taps::{Axis, Layout, Panel};
 use super::tile::MAX_WIDTH;

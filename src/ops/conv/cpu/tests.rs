@@ -81,7 +81,13 @@ struct Case {
 impl Case {
     fn new(geometry: Geometry, x: Shape, c_out: usize) -> Option<Self> {
         let (h, w) = geometry.output(x.h, x.w).ok()?;
-        Some(Case { geometry, x, y: Shape::new(x.n, h, w, c_out), margins: [if x.c == 1024 { 0 } else { 3 }; 2], seed: 1 })
+        Some(Case {
+            geometry,
+            x,
+            y: Shape::new(x.n, h, w, c_out),
+            margins: [if x.c == 1024 { 0 } else { 3 }; 2],
+            seed: 1,
+        })
     }
 
     /// Calls `visit(x index, weight index, y index)` for every product of the convolution.

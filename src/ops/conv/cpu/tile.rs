@@ -10,6 +10,9 @@
 //! Everything is generic over [`Lanes`]; M and N are constants so that the tile lives in registers,
 //! and [`by_size!`] picks the constant for a run-time size.
 
+// Tiles of vectors are indexed by the constants that size them: what the compiler unrolls.
+#![allow(clippy::needless_range_loop)]
+
 use super::finish::Moments;
 use crate::runtime::vector::{Lanes, Task};
 
