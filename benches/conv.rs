@@ -67,8 +67,8 @@ impl Bench {
         let (from, to) = (Shape::new(batch, side, side, c_in), Shape::new(batch, h, w, c_out));
         let weight: Vec<f32> =
             (0..geometry.weight(c_in, c_out).elements()).map(|_| random.uniform(-0.1, 0.1)).collect();
-        let mut packed = vec![0.0; cpu::packed_len(cpu, &geometry, c_in, c_out)];
-        cpu::pack(cpu, &geometry, c_in, c_out, &weight, &mut packed);
+        let mut packed = vec![0.0; cpu::packed_len(cpu, &geometry, from, to)];
+        cpu::pack(cpu, &geometry, from, to, &weight, &mut packed);
         let workspace = cpu::forward_workspace(cpu, &geometry, from, to)
             .max(cpu::input_gradient_workspace(cpu, &geometry, from, to))
             .max(cpu::weight_gradient_workspace(cpu, &geometry, from, to));

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::super::Geometry;
 use super::taps::{Axis, Layout};
 use super::tile::MAX_ROWS;
+use super::winograd;
 use crate::runtime::Cpu;
 use crate::runtime::vector::{self, Lanes, Task};
 use crate::tensor::{Shape, View};
@@ -44,6 +45,8 @@ pub struct TapConv {
     pub out_h: usize,
     /// Columns of the whole result map.
     pub out_w: usize,
+    /// By Winograd's algorithm.
+    pub winograd: bool,
 }
 
 /// A 1×1 kernel at stride 1 without padding: rows and images do not matter.
@@ -65,7 +68,15 @@ impl TapConv {
             layout,
             out_h: y.h,
             out_w: y.w,
+            winograd: false,
         }
+        .choose()
+    }
+
+    /// Chooses the algorithm.
+    fn choose(mut self) -> Self {
+        self.winograd = winograd::suits(&self);
+        self
     }
 
     /// The parts of the input gradient from `y` (of dy) to `x` (of dx).
@@ -82,16 +93,17 @@ impl TapConv {
             layout,
             out_h: x.h,
             out_w: x.w,
+            winograd: false,
         };
         Axis::backward(geometry, 0, x.h, y.h)
             .iter()
-            .flat_map(|rows| columns.iter().map(move |columns| part(rows, columns)))
+            .flat_map(|rows| columns.iter().map(move |columns| part(rows, columns).choose()))
             .collect()
     }
 
     fn pointwise(pixels: usize, layout: Layout) -> Self {
         let (rows, columns) = (Axis::pointwise(pixels), Axis::pointwise(1));
-        TapConv { n: 1, rows, columns, layout, out_h: pixels, out_w: 1 }
+        TapConv { n: 1, rows, columns, layout, out_h: pixels, out_w: 1, winograd: false }
     }
 
     /// Taps that contribute.
@@ -99,14 +111,19 @@ impl TapConv {
         self.rows.taps.len() * self.columns.taps.len()
     }
 
-    /// Rows of a packed panel.
+    /// Rows of a panel: taps × source channels.
     pub fn k(&self) -> usize {
         self.layout.k(self.taps())
     }
 
+    /// Rows of a packed panel: the same, or transformed.
+    pub fn packed_rows(&self) -> usize {
+        if self.winograd { winograd::POSITIONS * self.layout.c_in } else { self.k() }
+    }
+
     /// Packed numbers of all panels.
     pub fn packed(&self) -> usize {
-        self.k() * self.layout.packed_channels()
+        self.packed_rows() * self.layout.packed_channels()
     }
 
     /// Whether every window lies in the map, so that the source can be read where it is.

@@ -5,7 +5,7 @@ use super::pack::PackRows;
 use super::plan::{Chunks, Pitches, Shared, TapConv, share};
 use super::taps::Panel;
 use super::tile::{DepthDot, Dot, DotArguments, MAX_ROWS, MAX_TILE, MAX_WIDTH, Store, Tile, by_size};
-use super::{Prologue, Residual, ResidualSource};
+use super::{Prologue, Residual, ResidualSource, winograd};
 use crate::runtime::vector::{self, LEAKY_SLOPE, Lanes, Task};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::View;
@@ -32,6 +32,78 @@ pub struct Job<'a> {
     pub residual: Option<Residual<'a>>,
     /// Receives mean and sum of squared deviations per chunk: `[chunks, 2, c_out]`.
     pub partials: Option<Shared>,
+}
+
+impl Job<'_> {
+    /// A panel's biases, zero beyond its channels.
+    pub fn panel_bias(&self, panel: &Panel) -> [f32; MAX_WIDTH] {
+        let mut bias = [0.0; MAX_WIDTH];
+        if let Some(all) = self.bias {
+            bias[..panel.channels].copy_from_slice(&all[panel.channel..][..panel.channels]);
+        }
+        bias
+    }
+
+    /// The slope of an epilogue that runs in the micro-kernel's registers, and whether it adds to
+    /// what is there; `None` for one that does not.
+    fn simple(&self) -> Option<(f32, bool)> {
+        let slope = match self.activation {
+            Activation::Linear => 1.0,
+            Activation::Leaky => LEAKY_SLOPE,
+            _ => return None,
+        };
+        let accumulate = match self.residual {
+            None => false,
+            Some(Residual { source: ResidualSource::InPlace, channels, before_activation: false }) => {
+                if channels < self.conv.layout.groups * self.conv.layout.c_out {
+                    return None;
+                }
+                true
+            }
+            Some(_) => return None,
+        };
+        // Statistics are of what comes before the activation.
+        (self.partials.is_none() || slope == 1.0 && !accumulate).then_some((slope, accumulate))
+    }
+
+    /// The residual as a panel's tiles see it.
+    pub fn panel_residual(&self, panel: &Panel) -> Option<TileResidual> {
+        let residual = self.residual?;
+        let channels = residual.channels.saturating_sub(panel.channel).min(panel.channels);
+        let (base, stride) = match residual.source {
+            ResidualSource::View(view) => (view.as_ptr(), view.pixel_stride()),
+            ResidualSource::InPlace => (self.y.0.cast_const(), self.y_stride),
+        };
+        Some(TileResidual {
+            base: base.wrapping_add(panel.channel),
+            strides: [stride, self.y_stride],
+            channels,
+            before_activation: residual.before_activation,
+        })
+    }
+
+    /// Writes a panel's moments over the `pixels` of a chunk.
+    pub fn store_moments(
+        &self,
+        partials: Shared,
+        moments: &Moments,
+        chunk: usize,
+        panel: &Panel,
+        pixels: usize,
+    ) {
+        let layout = &self.conv.layout;
+        let c = layout.groups * layout.c_out;
+        for j in 0..panel.channels {
+            let (sum, square) = (moments.sum[j], moments.square[j]);
+            let shift = sum / pixels as f32;
+            // SAFETY: the place of this chunk and channel in `[chunks, 2, c]`, written by nobody else.
+            unsafe {
+                let to = partials.0.add(chunk * 2 * c + panel.channel + j);
+                to.write(moments.pivot[j] + shift);
+                to.add(c).write((square - sum * shift).max(0.0));
+            }
+        }
+    }
 }
 
 /// What is the same for all of a job's tasks.
@@ -74,14 +146,24 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// Numbers of scratch that each thread needs for `convs` without a prologue.
-pub fn scratch<'a>(convs: impl IntoIterator<Item = &'a TapConv>) -> usize {
-    convs.into_iter().map(|conv| conv.chunks_for(false).scratch).max().unwrap_or(0)
+/// What a convolution's work takes: pixels of each chunk, and numbers of scratch for each thread.
+pub fn needs(conv: &TapConv, prologue: bool) -> (Vec<usize>, usize) {
+    if conv.winograd {
+        let blocks = winograd::Blocks::of(conv);
+        return ((0..blocks.count).map(|block| blocks.pixels(block)).collect(), blocks.scratch());
+    }
+    let chunks = conv.chunks_for(prologue);
+    ((0..chunks.count).map(|chunk| chunks.at(chunk).2 * conv.columns.count).collect(), chunks.scratch)
 }
 
 /// Runs `jobs`, whose results do not overlap, each thread with `per_worker` numbers of `workspace`
-/// (at least [`scratch`] of all).
+/// (as many as the neediest of them [`needs`]).
 pub fn run(cpu: &Cpu, jobs: &[Job], workspace: &mut [f32], per_worker: usize) {
+    if let [job] = jobs
+        && job.conv.winograd
+    {
+        return winograd::run(cpu, job, workspace);
+    }
     let mut prepared: Vec<Prepared> = Vec::with_capacity(jobs.len());
     let mut tasks = 0;
     for job in jobs {
@@ -181,15 +263,12 @@ impl Prepared<'_> {
         let (image, row, rows) = self.chunks.at(chunk);
         let (width, pixels) = (conv.columns.count, rows * conv.columns.count);
         let weight = &job.packed[panel.before * conv.k()..][..conv.k() * panel.vectors * L::LANES];
-        let mut bias = [0.0; MAX_WIDTH];
-        if let Some(all) = job.bias {
-            bias[..panel.channels].copy_from_slice(&all[panel.channel..][..panel.channels]);
-        }
+        let bias = job.panel_bias(&panel);
         let mut tile = Aligned([0.0f32; MAX_TILE]);
         let mut moments = job.partials.map(|_| Moments::new());
         let moments_pointer = moments.as_mut().map(std::ptr::from_mut);
-        let residual = self.residual(&panel);
-        let simple = self.simple();
+        let residual = job.panel_residual(&panel);
+        let simple = job.simple();
         let x = if conv.layout.depthwise { base.wrapping_add(panel.channel) } else { base };
         let y = job.y.0.wrapping_add(panel.channel);
         // Numbers from one source pixel, and from one result pixel, to the next: right and down.
@@ -264,60 +343,7 @@ impl Prepared<'_> {
             }
         }
         if let (Some(partials), Some(moments)) = (job.partials, moments) {
-            self.store_moments(partials, &moments, chunk, &panel, pixels);
-        }
-    }
-
-    /// The slope of an epilogue that runs in the micro-kernel's registers, and whether it adds to
-    /// what is there; `None` for one that does not.
-    fn simple(&self) -> Option<(f32, bool)> {
-        let job = self.job;
-        let slope = match job.activation {
-            Activation::Linear => 1.0,
-            Activation::Leaky => LEAKY_SLOPE,
-            _ => return None,
-        };
-        let accumulate = match job.residual {
-            None => false,
-            Some(Residual { source: ResidualSource::InPlace, channels, before_activation: false }) => {
-                if channels < job.conv.layout.groups * job.conv.layout.c_out {
-                    return None;
-                }
-                true
-            }
-            Some(_) => return None,
-        };
-        // Statistics are of what comes before the activation.
-        (job.partials.is_none() || slope == 1.0 && !accumulate).then_some((slope, accumulate))
-    }
-
-    fn residual(&self, panel: &Panel) -> Option<TileResidual> {
-        let residual = self.job.residual?;
-        let channels = residual.channels.saturating_sub(panel.channel).min(panel.channels);
-        let (base, stride) = match residual.source {
-            ResidualSource::View(view) => (view.as_ptr(), view.pixel_stride()),
-            ResidualSource::InPlace => (self.job.y.0.cast_const(), self.job.y_stride),
-        };
-        Some(TileResidual {
-            base: base.wrapping_add(panel.channel),
-            strides: [stride, self.job.y_stride],
-            channels,
-            before_activation: residual.before_activation,
-        })
-    }
-
-    fn store_moments(&self, partials: Shared, moments: &Moments, chunk: usize, panel: &Panel, pixels: usize) {
-        let layout = &self.job.conv.layout;
-        let c = layout.groups * layout.c_out;
-        for j in 0..panel.channels {
-            let (sum, square) = (moments.sum[j], moments.square[j]);
-            let shift = sum / pixels as f32;
-            // SAFETY: the place of this chunk and channel in `[chunks, 2, c]`, written by nobody else.
-            unsafe {
-                let to = partials.0.add(chunk * 2 * c + panel.channel + j);
-                to.write(moments.pivot[j] + shift);
-                to.add(c).write((square - sum * shift).max(0.0));
-            }
+            job.store_moments(partials, &moments, chunk, &panel, pixels);
         }
     }
 }
@@ -337,18 +363,18 @@ pub fn flat_column(x: View<f32>) -> View<f32> {
 #[repr(align(64))]
 struct Aligned([f32; MAX_TILE]);
 
-/// Mean and biased variance of every channel, from the chunks' partial moments (Chan, Golub and
-/// LeVeque 1979), in double precision and in the order of the chunks.
-pub fn combine_moments(chunks: &Chunks, width: usize, partials: &[f32], stats: &mut [f32]) {
+/// Mean and biased variance of every channel, from the partial moments of chunks of so many `pixels`
+/// (Chan, Golub and LeVeque 1979), in double precision and in the order of the chunks.
+pub fn combine_moments(pixels: &[usize], partials: &[f32], stats: &mut [f32]) {
     let c = stats.len() / 2;
     for channel in 0..c {
         let (mut count, mut mean, mut m2) = (0.0f64, 0.0f64, 0.0f64);
-        for chunk in 0..chunks.count {
-            let pixels = (chunks.at(chunk).2 * width) as f64;
-            let delta = f64::from(partials[chunk * 2 * c + channel]) - mean;
+        for (chunk, pixels) in partials.chunks_exact(2 * c).zip(pixels) {
+            let pixels = *pixels as f64;
+            let delta = f64::from(chunk[channel]) - mean;
             let total = count + pixels;
             mean += delta * pixels / total;
-            m2 += f64::from(partials[chunk * 2 * c + c + channel]) + delta * delta * count * pixels / total;
+            m2 += f64::from(chunk[c + channel]) + delta * delta * count * pixels / total;
             count = total;
         }
         stats[channel] = mean as f32;

@@ -38,7 +38,7 @@ struct Plan {
 
 impl Plan {
     fn new(cpu: &Cpu, geometry: &Geometry, x: Shape, y: Shape) -> Self {
-        let conv = TapConv::forward(cpu, geometry, x, y);
+        let conv = TapConv { winograd: false, ..TapConv::forward(cpu, geometry, x, y) };
         let chunks = conv.chunks();
         let layout = conv.layout;
         let weights = round_up(conv.packed());
