@@ -34,8 +34,8 @@ const B: f32 = 1.5;
 const A2: f32 = A * A;
 const B2: f32 = B * B;
 
-/// Numbers that a block's transformed inputs may take in a second-level cache: 512 KiB.
-const INPUT_BUDGET: usize = 128 << 10;
+/// Numbers that a block's transformed inputs may take in a second-level cache: 640 KiB.
+const INPUT_BUDGET: usize = 160 << 10;
 /// The most tiles in a block.
 const MOST_TILES: usize = 4 * MAX_ROWS;
 /// Tiles that make reading four times the weights worth while.
@@ -55,8 +55,8 @@ pub fn suits(conv: &TapConv) -> bool {
     }
     let (h, w) = (conv.rows.count, conv.columns.count);
     let tiles = h.div_ceil(OUT) * w.div_ceil(OUT);
-    // What tiles at the border compute for nothing: up to a third.
-    let wasteful = 3 * tiles * OUT * OUT > 4 * h * w;
+    // What tiles at the border compute for nothing may not eat up half of what is saved.
+    let wasteful = tiles * OUT * OUT > 2 * h * w;
     conv.n * tiles >= FEW_TILES && !wasteful && layout.c_in.min(layout.c_out) >= FEW_CHANNELS
 }
 
