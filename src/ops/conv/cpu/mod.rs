@@ -26,6 +26,7 @@ mod taps;
 mod tile;
 mod weight_gradient;
 mod winograd;
+mod winograd_gradient;
 
 pub use input_gradient::{input_gradient, input_gradient_workspace};
 pub use weight_gradient::{weight_gradient, weight_gradient_workspace};

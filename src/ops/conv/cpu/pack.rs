@@ -108,7 +108,7 @@ pub struct UnpackPanel<'a> {
     pub panel: Panel,
     /// Rows of a packed panel.
     pub k: usize,
-    /// All panels' partial sums.
+    /// The panel's partial sums.
     pub partials: &'a [&'a [f32]],
     /// Receives the gradients of the panel's output channels, `[channels, k]`.
     pub weight: &'a mut [f32],
@@ -127,7 +127,7 @@ impl Task for UnpackPanel<'_> {
             let rows = ROWS.min(k - block);
             let total = &mut total[..rows * width];
             for (i, partial) in self.partials.iter().enumerate() {
-                let part = &partial[self.panel.before * k + block * width..][..rows * width];
+                let part = &partial[block * width..][..rows * width];
                 if i == 0 {
                     total.copy_from_slice(part);
                 } else {

@@ -12,6 +12,7 @@
 // Vectors of a tile are indexed by the constants that size it: what the compiler unrolls.
 #![allow(clippy::needless_range_loop)]
 
+use super::Prologue;
 use super::finish::{Finish, Moments};
 use super::pack::PackRows;
 use super::plan::{TapConv, share};
@@ -20,6 +21,7 @@ use super::taps::{Axis, Panel};
 use super::tile::{Dot, DotArguments, MAX_ROWS, MAX_WIDTH, Tile, by_size};
 use crate::runtime::Cpu;
 use crate::runtime::vector::{self, Lanes, Task};
+use crate::tensor::View;
 
 /// Results of a tile, in each direction.
 const OUT: usize = 4;
@@ -78,12 +80,21 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// The blocks of `conv`.
+    /// The blocks of `conv` for results.
     pub fn of(conv: &TapConv) -> Self {
+        Self::within(conv, INPUT_BUDGET, MOST_TILES)
+    }
+
+    /// The blocks of `conv` for its weight gradient: larger, as every block passes over all sums.
+    pub fn for_gradient(conv: &TapConv) -> Self {
+        Self::within(conv, 2 * INPUT_BUDGET, 2 * MOST_TILES)
+    }
+
+    fn within(conv: &TapConv, budget: usize, most: usize) -> Self {
         let results = [conv.rows.count, conv.columns.count];
         let [down, right] = results.map(|count| count.div_ceil(OUT));
         let c_in = conv.layout.c_in;
-        let most = (INPUT_BUDGET / (POSITIONS * c_in)).clamp(MAX_ROWS, MOST_TILES);
+        let most = (budget / (POSITIONS * c_in)).clamp(MAX_ROWS, most);
         // Rows of tiles where they fit, parts of a row otherwise.
         let columns = right.div_ceil(right.div_ceil(most));
         let rows = (most / right).clamp(1, down);
@@ -115,7 +126,7 @@ impl Blocks {
     }
 
     /// Numbers of the packed inputs, the transformed inputs and a panel of products.
-    fn scratch_parts(&self) -> [usize; 3] {
+    pub fn scratch_parts(&self) -> [usize; 3] {
         let [rows, columns] = self.tiles;
         let packed = (rows * OUT + 2) * (columns * OUT + 2) * self.c_in;
         let tiles = POSITIONS * rows * columns;
@@ -160,48 +171,56 @@ impl Task for Worker<'_> {
         let mut held = None;
         while let Some(task) = (self.next)() {
             let (block, part) = (task / self.parts, task % self.parts);
-            let work = Block::new(self.job, self.blocks, block);
+            let work = Block::new(self.blocks, block);
             if held != Some(block) {
-                work.transform(l, packed, inputs);
+                work.transform(l, &self.job.conv, self.job.x, self.job.prologue, packed, inputs);
                 held = Some(block);
             }
             for index in part * panels / self.parts..(part + 1) * panels / self.parts {
-                work.panel(l, self.job.conv.layout.panel(index), inputs, products);
+                work.panel(l, self.job, self.job.conv.layout.panel(index), inputs, products);
             }
         }
     }
 }
 
 /// One block of tiles.
-struct Block<'a> {
-    job: &'a Job<'a>,
+pub struct Block {
     index: usize,
-    image: usize,
-    /// First result.
-    first: [usize; 2],
-    /// Results.
-    results: [usize; 2],
-    /// Tiles.
-    tiles: [usize; 2],
+    /// The image.
+    pub image: usize,
+    /// First result, down and to the right.
+    pub first: [usize; 2],
+    /// Results, down and to the right.
+    pub results: [usize; 2],
+    /// Tiles, down and to the right.
+    pub tiles: [usize; 2],
 }
 
-impl<'a> Block<'a> {
-    fn new(job: &'a Job<'a>, blocks: &Blocks, index: usize) -> Self {
+impl Block {
+    /// Block `index` of `blocks`.
+    pub fn new(blocks: &Blocks, index: usize) -> Self {
         let (image, first, results) = blocks.at(index);
-        Block { job, index, image, first, results, tiles: results.map(|count| count.div_ceil(OUT)) }
+        Block { index, image, first, results, tiles: results.map(|count| count.div_ceil(OUT)) }
     }
 
     /// Packs the block's inputs and transforms them: `inputs` becomes `[36, tiles, c_in]`.
     #[inline(always)]
-    fn transform<L: Lanes>(&self, l: L, packed: &mut [f32], inputs: &mut [f32]) {
-        let conv = &self.job.conv;
+    pub fn transform<L: Lanes>(
+        &self,
+        l: L,
+        conv: &TapConv,
+        x: View<f32>,
+        prologue: Option<Prologue>,
+        packed: &mut [f32],
+        inputs: &mut [f32],
+    ) {
         let c = conv.layout.c_in;
         let [rows, columns] = self.tiles.map(|tiles| tiles * OUT + 2);
         let count = self.tiles[0] * self.tiles[1];
         assert!(rows * columns * c <= packed.len() && POSITIONS * count * c <= inputs.len());
         l.call(PackRows {
-            x: self.job.x,
-            prologue: self.job.prologue,
+            x,
+            prologue,
             image: self.image,
             row: self.first[0] as isize + conv.rows.first(),
             rows,
@@ -216,8 +235,8 @@ impl<'a> Block<'a> {
 
     /// The products and results of one panel.
     #[inline(always)]
-    fn panel<L: Lanes>(&self, l: L, panel: Panel, inputs: &[f32], products: &mut [f32]) {
-        let (job, c) = (self.job, self.job.conv.layout.c_in);
+    fn panel<L: Lanes>(&self, l: L, job: &Job, panel: Panel, inputs: &[f32], products: &mut [f32]) {
+        let c = job.conv.layout.c_in;
         let width = panel.vectors * L::LANES;
         let count = self.tiles[0] * self.tiles[1];
         assert!(POSITIONS * count * width <= products.len());
@@ -242,13 +261,13 @@ impl<'a> Block<'a> {
                 by_size!(l, end - first, panel.vectors, Dot, &arguments);
             }
         }
-        self.finish(l, panel, count, products);
+        self.finish(l, job, panel, count, products);
     }
 
     /// Transforms a panel's products back, tile by tile, and finishes the results.
     #[inline(always)]
-    fn finish<L: Lanes>(&self, l: L, panel: Panel, count: usize, products: &[f32]) {
-        let (job, conv) = (self.job, &self.job.conv);
+    fn finish<L: Lanes>(&self, l: L, job: &Job, panel: Panel, count: usize, products: &[f32]) {
+        let conv = &job.conv;
         let width = panel.vectors * L::LANES;
         let bias = job.panel_bias(&panel);
         let mut moments = job.partials.map(|_| Moments::new());
@@ -348,6 +367,34 @@ fn output_transform<L: Lanes>(l: L, m: [L::V; IN]) -> [L::V; OUT] {
         l.fma(l.splat(A), odd_a, l.mul(l.splat(B), odd_b)),
         l.fma(l.splat(A2), even_a, l.mul(l.splat(B2), even_b)),
         l.fma(l.splat(A2 * A), odd_a, l.fma(l.splat(B2 * B), odd_b, m[5])),
+    ]
+}
+
+/// A of four vectors, the transpose of [`output_transform`].
+#[inline(always)]
+fn gradient_transform<L: Lanes>(l: L, y: [L::V; OUT]) -> [L::V; IN] {
+    let point = |p: f32| {
+        let square = l.splat(p * p);
+        (l.fma(square, y[2], y[0]), l.mul(l.splat(p), l.fma(square, y[3], y[1])))
+    };
+    let ((even_a, odd_a), (even_b, odd_b)) = (point(A), point(B));
+    [y[0], l.add(even_a, odd_a), l.sub(even_a, odd_a), l.add(even_b, odd_b), l.sub(even_b, odd_b), y[3]]
+}
+
+/// Gᵀ of six vectors, the transpose of [`weight_transform`].
+#[inline(always)]
+fn weight_gradient_transform<L: Lanes>(l: L, u: [L::V; IN]) -> [L::V; 3] {
+    let point = |p: f32, scale: f32, plus: L::V, minus: L::V| {
+        let even = l.mul(l.splat(scale), l.add(plus, minus));
+        let odd = l.mul(l.splat(scale * p), l.sub(plus, minus));
+        (even, odd, l.mul(l.splat(p * p), even))
+    };
+    let (even_a, odd_a, square_a) = point(A, 1.0 / (2.0 * A2 * (A2 - B2)), u[1], u[2]);
+    let (even_b, odd_b, square_b) = point(B, 1.0 / (2.0 * B2 * (B2 - A2)), u[3], u[4]);
+    [
+        l.fma(l.splat(1.0 / (A2 * B2)), u[0], l.add(even_a, even_b)),
+        l.add(odd_a, odd_b),
+        l.add(l.add(square_a, square_b), u[5]),
     ]
 }
 
@@ -476,6 +523,116 @@ impl Task for WeightTransform<'_> {
                     let v = weight_transform(l, g[row]);
                     for column in 0..IN {
                         l.store(numbers.add((row * IN + column) * each + i), v[column]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Transforms the output gradients of a block and panel to `[36, tiles, vectors · LANES]`.
+pub struct GradientTransform<'a> {
+    /// The panel's first channel of the block's first pixel.
+    pub from: *const f32,
+    /// Numbers from one pixel to the next: down and to the right.
+    pub pitches: [usize; 2],
+    /// The block.
+    pub block: &'a Block,
+    /// Channels that exist.
+    pub channels: usize,
+    /// Vectors.
+    pub vectors: usize,
+    /// Receives the transformed gradients.
+    pub to: *mut f32,
+    /// Receives the sum of the gradients of every channel, `[vectors · LANES]`.
+    pub sums: &'a mut [f32; MAX_WIDTH],
+}
+
+impl Task for GradientTransform<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let Block { results, tiles, .. } = *self.block;
+        let count = tiles[0] * tiles[1];
+        let width = self.vectors * L::LANES;
+        for n in 0..self.vectors {
+            let lanes = L::LANES.min(self.channels - n * L::LANES);
+            let mut sum = l.splat(0.0);
+            for t in 0..count {
+                let tile = [t / tiles[1] * OUT, t % tiles[1] * OUT];
+                let [rows, columns] = [0, 1].map(|i| OUT.min(results[i] - tile[i]));
+                let pixel = tile[0] * self.pitches[0] + tile[1] * self.pitches[1];
+                let mut m = [[l.splat(0.0); OUT]; IN];
+                // SAFETY: whoever made this has gradients at every pixel of the block, and room for
+                // the transformed ones of all tiles.
+                unsafe {
+                    let from = self.from.add(pixel + n * L::LANES);
+                    for column in 0..OUT {
+                        let mut v = [l.splat(0.0); OUT];
+                        for row in 0..OUT {
+                            if row < rows && column < columns {
+                                let at = from.add(row * self.pitches[0] + column * self.pitches[1]);
+                                v[row] = if lanes == L::LANES { l.load(at) } else { l.load_first(at, lanes) };
+                            }
+                            sum = l.add(sum, v[row]);
+                        }
+                        let v = gradient_transform(l, v);
+                        for row in 0..IN {
+                            m[row][column] = v[row];
+                        }
+                    }
+                    let to = self.to.add(t * width + n * L::LANES);
+                    for row in 0..IN {
+                        let v = gradient_transform(l, m[row]);
+                        for column in 0..IN {
+                            l.store(to.add((row * IN + column) * count * width), v[column]);
+                        }
+                    }
+                }
+            }
+            // SAFETY: a panel has at most MAX_WIDTH channels.
+            unsafe { l.store(self.sums.as_mut_ptr().add(n * L::LANES), sum) };
+        }
+    }
+}
+
+/// Adds the other sums of one panel's transformed weight gradients, `[36, c_in, width]`, to the first
+/// and transforms them back, in place: `[9, c_in, width]` at its start.
+pub struct WeightGradientTransform<'a> {
+    /// The first sum.
+    pub panel: &'a mut [f32],
+    /// The others.
+    pub others: &'a [&'a [f32]],
+}
+
+impl Task for WeightGradientTransform<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let each = self.panel.len() / POSITIONS;
+        for other in self.others {
+            vector::zip(l, self.panel, other, |a, b| l.add(a, b));
+        }
+        let numbers = self.panel.as_mut_ptr();
+        for i in (0..each).step_by(L::LANES) {
+            // All positions of a vector are read before its taps are written.
+            // SAFETY: i + LANES ≤ each (panels are whole vectors), and position < 36.
+            unsafe {
+                let mut g = [[l.splat(0.0); IN]; 3];
+                for column in 0..IN {
+                    let mut v = [l.splat(0.0); IN];
+                    for row in 0..IN {
+                        v[row] = l.load(numbers.add((row * IN + column) * each + i));
+                    }
+                    let v = weight_gradient_transform(l, v);
+                    for row in 0..3 {
+                        g[row][column] = v[row];
+                    }
+                }
+                for row in 0..3 {
+                    let v = weight_gradient_transform(l, g[row]);
+                    for column in 0..3 {
+                        l.store(numbers.add((row * 3 + column) * each + i), v[column]);
                     }
                 }
             }
