@@ -129,7 +129,11 @@ fn draw(
 /// `2 trouser, 1 bag`.
 fn tally(found: &[Detection], classes: &[String]) -> String {
     let mut counts = vec![0; classes.len()];
-    found.iter().filter_map(|d| counts.get_mut(d.class)).for_each(|count| *count += 1);
+    for detection in found {
+        if let Some(count) = counts.get_mut(detection.class) {
+            *count += 1;
+        }
+    }
     let parts: Vec<String> = classes
         .iter()
         .zip(counts)
