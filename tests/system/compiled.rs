@@ -15,42 +15,52 @@ use crate::models::{Trace, Wanted, inference, inputs, menagerie, network, traini
 const NANO: [&str; 3] = ["elan-nano", "csp-nano", "prn-nano"];
 const SEED: u64 = 11;
 
-/// Runs a step of `graph` on the interpreter and compiled, and compares every output and everything kept.
-/// Tolerances are norms of differences over norms: (reference device, cpu).
-fn check(what: &str, graph: &Graph, images: Shape, tolerances: (f64, f64)) {
+/// Compares every output and, in training, everything kept: the norm of the difference over the norm.
+fn compare(what: &str, graph: &Graph, interpreter: &Machine, machine: &Machine, tolerance: f64) {
+    let mut worst = (0.0, String::new());
+    let mut hold = |name: &str, got: &[f64], want: &[f64]| {
+        let off = distance(got, want);
+        if off > worst.0 || off.is_nan() {
+            worst = (off, name.to_owned());
+        }
+    };
+    for (name, _) in graph.outputs() {
+        hold(name, &machine.output(name), &interpreter.output(name));
+    }
+    let after = machine.state();
+    for (name, want) in interpreter.state().iter().filter(|_| !graph.assignments().is_empty()) {
+        hold(&format!("{name} after the step"), &after[name], want);
+    }
+    println!("{what}: the worst is {:.1e} in {}", worst.0, worst.1);
+    assert!(worst.0 <= tolerance, "{what}: {} is off by {:.1e}", worst.1, worst.0);
+}
+
+/// Runs a step of `graph` on the interpreter and compiled for every SIMD level of the cpu, and two steps for
+/// the reference device.
+fn check(what: &str, graph: &Graph, images: Shape, single: f64) {
     let state = initial(graph, SEED);
     let mut interpreter = Machine::interpreter(graph, &state);
     interpreter.step(&inputs(images, SEED));
-    let cpu = |simd| (Device::Cpu(Cpu::with_simd(2, simd).unwrap()), tolerances.1);
-    let devices = SimdLevel::available().into_iter().map(cpu);
-    for (device, tolerance) in devices.chain([(Device::Reference, tolerances.0)]) {
+    for simd in SimdLevel::available() {
+        let device = Device::Cpu(Cpu::with_simd(2, simd).unwrap());
         let mut machine = Machine::compiled(&device, graph, &state);
         machine.step(&inputs(images, SEED));
-        let mut worst = (0.0, String::new());
-        let mut hold = |name: &str, got: &[f64], want: &[f64]| {
-            let off = distance(got, want);
-            if off > worst.0 || off.is_nan() {
-                worst = (off, name.to_owned());
-            }
-        };
-        for (name, _) in graph.outputs() {
-            hold(name, &machine.output(name), &interpreter.output(name));
-        }
-        let after = machine.state();
-        for (name, want) in interpreter.state().iter().filter(|_| !graph.assignments().is_empty()) {
-            hold(&format!("{name} after the step"), &after[name], want);
-        }
-        println!("{what} on {device}: the worst is {:.1e} in {}", worst.0, worst.1);
-        assert!(worst.0 <= tolerance, "{what} on {device}: {} is off by {:.1e}", worst.1, worst.0);
+        compare(&format!("{what} on {device}"), graph, &interpreter, &machine, single);
     }
+    let mut machine = Machine::compiled(&Device::Reference, graph, &state);
+    machine.step(&inputs(images, SEED));
+    compare(&format!("{what} in f64"), graph, &interpreter, &machine, ROUNDED);
+    machine.step(&inputs(images, SEED + 1));
+    interpreter.step(&inputs(images, SEED + 1));
+    compare(&format!("{what} in f64, second step"), graph, &interpreter, &machine, ROUNDED);
 }
 
 /// What is read from the reference device was rounded to f32.
 const ROUNDED: f64 = 6e-8;
 
 fn check_network(name: &str, images: Shape, trace: Trace<'_>) {
-    check(&format!("{name}, inference"), &inference(images, trace), images, (ROUNDED, 1e-5));
-    check(&format!("{name}, training"), &training(images, trace, Wanted::ALL), images, (ROUNDED, 2e-3));
+    check(&format!("{name}, inference"), &inference(images, trace), images, 1e-5);
+    check(&format!("{name}, training"), &training(images, trace, Wanted::ALL), images, 2e-3);
 }
 
 #[test]

@@ -15,8 +15,8 @@ use serde_json::Value as Json;
 
 use crate::machine::{Data, Machine, assert_close, fixture, numbers, shape, shaped};
 
-/// The fixture has ten digits, and the engine's leaky slope is the f32 0.1: 1.5e-8 of it too large.
-const EXACT: f64 = 1.5e-8;
+/// The fixture has ten digits.
+const EXACT: f64 = 1e-9;
 /// What is read from a session is f32.
 const ROUNDED: f64 = 2e-7;
 const SINGLE: f64 = 2e-5;
