@@ -2,6 +2,7 @@
 
 mod config;
 mod evaluate;
+mod inference;
 mod optimizer;
 mod picture;
 mod run_folder;
@@ -12,7 +13,8 @@ mod weights;
 
 pub use config::{AugmentConfig, OptimizerKind, TrainConfig};
 pub use evaluate::{Evaluation, evaluate};
-pub use optimizer::{Optimizer, trace_averages, trace_updates};
+pub use inference::detect_image;
+pub use optimizer::{MOMENTUM, Optimizer, RATE, trace_averages, trace_minimize, trace_updates};
 pub use picture::{label_detections, validation_picture};
 pub use run_folder::{EpochMetrics, RunFolder};
 pub use schedule::Schedule;
