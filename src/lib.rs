@@ -34,7 +34,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`error`], [`tensor`] | the one error; element types, NHWC shapes, tensors, strided views, random numbers |
-//! | [`format`] | files: npy, safetensors, atomic writing |
+//! | [`mod@format`] | files: npy, safetensors, atomic writing |
 //! | [`report`] | tables, charts, pictures with boxes |
 //! | [`runtime`] | what a kernel needs to run: threads, vector instructions |
 //! | [`ops`] | one folder an op: shape rule, cost, gradient, reference kernel, cpu kernel, tests |

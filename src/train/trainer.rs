@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::evaluate::{Evaluation, evaluate};
 use super::picture::validation_picture;
-use super::run_folder::{EpochMetrics, RunFolder};
+use super::run_folder::{Checkpoint, EpochMetrics, RunFolder};
 use super::weights::DetectorWeights;
 use super::{Optimizer, Schedule, StepLoss, TrainConfig, TrainStep};
 use crate::compile::Program;
@@ -95,7 +95,7 @@ impl Trainer {
         let config = folder.read_config()?;
         let path = folder.file("checkpoint.safetensors");
         let mut trainer = Self::prepare(config, device, folder)?;
-        if let Some((state, metrics)) = checkpoint {
+        if let Some(Checkpoint { state, metrics }) = checkpoint {
             for (name, fresh) in &trainer.state {
                 match state.get(name) {
                     Some(tensor) if tensor.shape() == fresh.shape() => {}

@@ -2,12 +2,12 @@
 //!
 //! A chunk of rows is read where it lies, or, where it needs padding or a prologue, from a scratch
 //! of the second-level cache's size that holds it dense, padded, with the prologue applied
-//! ([`pack`]). The micro-kernels ([`tile`]) broadcast numbers of the source over panels of weights,
+//! (`pack`). The micro-kernels (`tile`) broadcast numbers of the source over panels of weights,
 //! walking taps and channels as one run of memory: in NHWC, taps side by side are adjacent. Tiles
-//! pass through the epilogue ([`finish`]) into the (channel-sliced) result.
+//! pass through the epilogue (`finish`) into the (channel-sliced) result.
 //!
 //! The input gradient is the same computation on output gradients, one per parity of the stride
-//! ([`taps`]). The weight gradient swaps the roles: pixels are summed over, weights are the tile
+//! (`taps`). The weight gradient swaps the roles: pixels are summed over, weights are the tile
 //! ([`weight_gradient`]).
 //!
 //! Nothing here allocates in proportion to the maps: scratch, packed weights and partial sums live
