@@ -48,8 +48,8 @@ pub fn layers(graph: &Graph) -> Vec<LayerNodes> {
     }
     for (index, layer) in layers.iter_mut().enumerate() {
         let values = layer.nodes.iter().flat_map(|&node| &graph.nodes()[node].outputs);
-        let handed_on = values.filter(|v| read_by[v.index()].iter().any(|&reader| reader != index));
-        layer.output = handed_on.last().copied().unwrap_or(layer.output);
+        let mut handed_on = values.filter(|v| read_by[v.index()].iter().any(|&reader| reader != index));
+        layer.output = handed_on.next_back().copied().unwrap_or(layer.output);
     }
     layers
 }
