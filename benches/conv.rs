@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench conv` prints a table (the best of several runs of each), then times a few
 //! typical layers with criterion. `-- --quick` makes both short; `-- --table` prints only the table;
-//! `-- --batch 8` sets the images per batch, `-- --threads 1` the threads.
+//! `-- --batch 8` sets the images per batch, `-- --threads 1` the threads, and `-- --only '(3, 1, 13,'`
+//! picks layers (kernel, stride, side, c_in, c_out, count).
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -67,8 +68,8 @@ impl Bench {
         let (from, to) = (Shape::new(batch, side, side, c_in), Shape::new(batch, h, w, c_out));
         let weight: Vec<f32> =
             (0..geometry.weight(c_in, c_out).elements()).map(|_| random.uniform(-0.1, 0.1)).collect();
-        let mut packed = vec![0.0; cpu::packed_len(cpu, &geometry, c_in, c_out)];
-        cpu::pack(cpu, &geometry, c_in, c_out, &weight, &mut packed);
+        let mut packed = vec![0.0; cpu::packed_len(cpu, &geometry, from, to)];
+        cpu::pack(cpu, &geometry, from, to, &weight, &mut packed);
         let workspace = cpu::forward_workspace(cpu, &geometry, from, to)
             .max(cpu::input_gradient_workspace(cpu, &geometry, from, to))
             .max(cpu::weight_gradient_workspace(cpu, &geometry, from, to));
@@ -204,7 +205,7 @@ const RUNS: [(&str, Run); 4] = [
     ("weight grad", Bench::weight_gradient),
 ];
 
-fn table(cpu: &Cpu, batch: usize, budget: Duration) {
+fn table(cpu: &Cpu, batch: usize, budget: Duration, only: &str) {
     let peak = cpu.install(|| peak(cpu));
     println!("{} threads, {}, peak {:.1} GFLOP/s, batch {batch}", cpu.threads(), cpu.simd(), peak / 1e9);
     println!(
@@ -213,7 +214,7 @@ fn table(cpu: &Cpu, batch: usize, budget: Duration) {
     println!("{:28} {:>9}  {}", "layer", "MFLOP", RUNS.map(|(name, _)| format!("{name:>18}")).join(""));
     let mut totals = [0.0; RUNS.len()];
     let mut flops = 0.0;
-    for layer in LAYERS {
+    for layer in LAYERS.iter().filter(|layer| format!("{layer:?}").contains(only)) {
         let (kernel, stride, side, c_in, c_out, times) = *layer;
         let mut bench = Bench::new(cpu, batch, layer);
         let name = format!("{kernel}x{kernel} s{stride} {side}² {c_in}→{c_out} ×{times}");
@@ -249,7 +250,9 @@ fn main() {
     let cpu = Cpu::new(number("--threads", 0)).expect("threads start");
     let batch = number("--batch", 1);
     let quick = has("--quick");
-    table(&cpu, batch, Duration::from_millis(if quick { 60 } else { 400 }));
+    let only = arguments.iter().position(|argument| argument == "--only");
+    let only = only.and_then(|i| arguments.get(i + 1)).map_or("", String::as_str);
+    table(&cpu, batch, Duration::from_millis(if quick { 60 } else { 400 }), only);
     if has("--table") {
         return;
     }

@@ -5,6 +5,8 @@
 
 pub mod error;
 pub mod tensor;
+pub mod format;
+pub mod report;
 pub mod runtime;
 pub mod ops;
 pub mod graph;
@@ -13,10 +15,10 @@ pub mod compile;
 pub mod device;
 pub mod nn;
 pub mod zoo;
+pub mod analysis;
 pub mod detect;
 pub mod data;
-pub mod format;
-pub mod report;
+pub mod train;
 pub mod cli;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 """What the peer benchmarks share: timing, memory, one JSON line a result."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -33,8 +34,10 @@ def time_ms(step, seconds, warmup, least=3):
 
 
 def summary(times):
-    """The fields every result has."""
+    """The fields every result has. The load tells whether others were at work: OpenMP's threads wait for
+    each other by spinning, so on a busy machine times grow tenfold and mean nothing."""
     return {
+        "load_average": round(os.getloadavg()[0], 1),
         "ms_median": round(statistics.median(times), 3),
         "ms_min": round(min(times), 3),
         "runs": len(times),

@@ -1,5 +1,14 @@
 //! The program `gradpath`: one file per command.
 
+mod detect;
+mod eval;
+mod options;
+mod output;
+mod run;
+mod summary;
+mod train;
+mod weights;
+
 use clap::{Parser, Subcommand};
 
 /// Train, run and measure small detectors built from PRN, CSP and ELAN.
@@ -11,12 +20,25 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Train(train::Args),
+    Eval(eval::Args),
+    Detect(detect::Args),
+    Summary(summary::Args),
+    Run(run::Args),
+}
 
 /// Runs the program with the arguments of the process.
 ///
 /// # Errors
 /// What the command says; the caller prints it.
 pub fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {}
+    match Cli::parse().command {
+        Command::Train(args) => train::run(&args)?,
+        Command::Eval(args) => eval::run(&args)?,
+        Command::Detect(args) => detect::run(&args)?,
+        Command::Summary(args) => summary::run(&args)?,
+        Command::Run(args) => run::run(&args)?,
+    }
+    Ok(())
 }

@@ -1,6 +1,5 @@
 //! The graph as the compiler's passes rewrite it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::graph::{Graph, Node, Pass, Source, ValueInfo};
@@ -94,18 +93,6 @@ impl Lowered {
             uses.leaves[value.index()] = true;
         }
         uses
-    }
-
-    /// Every reader of a key of `map` reads its entry instead.
-    pub fn replace(&mut self, map: &HashMap<Value, Value>) {
-        let swap = |value: &mut Value| {
-            while let Some(&next) = map.get(value) {
-                *value = next;
-            }
-        };
-        self.nodes.iter_mut().flat_map(|n| &mut n.inputs).for_each(swap);
-        self.outputs.iter_mut().for_each(|(_, v)| swap(v));
-        self.assignments.iter_mut().for_each(|(_, v)| swap(v));
     }
 
     /// Drops the nodes that neither an output nor an assignment needs.

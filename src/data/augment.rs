@@ -2,8 +2,9 @@
 //!
 //! Every geometric change is an [`Affine`] map, and the maps are composed before pixels move, so
 //! that an image is resampled once however many changes are asked for. Every colour change is a
-//! 3 × 4 matrix (Haeberli 1993, *Matrix operations for image processing*), composed likewise.
+//! matrix, composed likewise, and applied on the way.
 
+use super::colour::ColourMatrix;
 use super::resample::{FILL, Window, draw};
 use super::{Affine, Bounds, Image, Object, Sample};
 use crate::tensor::Random;
@@ -85,9 +86,7 @@ pub fn scale_crop(
 
 /// Changes hue, saturation, brightness and contrast at random.
 pub fn jitter_colour(image: &mut Image, options: &AugmentOptions, random: &mut Random) {
-    let matrix = ColourMatrix::random(options, random);
-    let window = Window::of(image);
-    matrix.apply(image, window);
+    ColourMatrix::random(options, random).apply(image);
 }
 
 /// Everything but the mosaic, at random: flip, scale, crop and colour; and the map that was taken.
@@ -120,8 +119,8 @@ pub fn mosaic(
         let window = Window { x0, y0, x1, y1 };
         let map = tile_map(&sample.image, window, (width, height), random);
         let map = random_flip(map, &sample.image, options, random);
-        let covered = draw(&sample.image, map, &mut image, window);
-        ColourMatrix::random(options, random).apply(&mut image, covered);
+        let colour = ColourMatrix::random(options, random);
+        let covered = draw(&sample.image, map, &mut image, window, Some(&colour));
         objects.extend(moved(&sample.objects, map, covered.bounds(), options.min_visible));
         if i == 0 {
             first = map;
@@ -140,10 +139,7 @@ fn place(
 ) -> Sample {
     let mut image = Image::filled(size.0, size.1, FILL);
     let window = Window::of(&image);
-    let covered = draw(&sample.image, map, &mut image, window);
-    if let Some(colour) = colour {
-        colour.apply(&mut image, covered);
-    }
+    draw(&sample.image, map, &mut image, window, colour);
     let objects = if min_visible > 0.0 {
         moved(&sample.objects, map, window.bounds(), min_visible)
     } else {
@@ -158,8 +154,8 @@ fn place(
 fn moved(objects: &[Object], map: Affine, frame: Bounds, min_visible: f32) -> Vec<Object> {
     let stay = |object: &Object| {
         let whole = map.map(object.bounds);
-        let bounds = whole.intersection(&frame);
-        let visible = bounds.area() >= min_visible * whole.area();
+        let bounds = whole.overlap(&frame);
+        let visible = bounds.area() >= f64::from(min_visible) * whole.area();
         let large = bounds.width() >= MIN_SIDE && bounds.height() >= MIN_SIDE;
         (visible && large).then_some(Object { bounds, ..*object })
     };
@@ -203,51 +199,4 @@ fn tile_map(image: &Image, window: Window, frame: (usize, usize), random: &mut R
     let x = window.x0 as f32 + (w - width * scale) * random.unit();
     let y = window.y0 as f32 + (h - height * scale) * random.unit();
     Affine { scale: (scale, scale), shift: (x, y) }
-}
-
-/// A linear change of colour: `out = matrix · rgb + offset`, on 0..255.
-struct ColourMatrix {
-    matrix: [[f32; 3]; 3],
-    offset: f32,
-}
-
-impl ColourMatrix {
-    fn random(options: &AugmentOptions, random: &mut Random) -> Self {
-        let mut factor = |share: f32| 1.0 + random.uniform(-1.0, 1.0) * share;
-        let saturation = factor(options.saturation).max(0.0);
-        let contrast = factor(options.contrast).max(0.0);
-        let brightness = factor(options.brightness).max(0.0);
-        let gain = contrast * brightness;
-        let angle = std::f32::consts::TAU * (factor(options.hue) - 1.0);
-        // Hue: a rotation about the grey axis (1, 1, 1)/√3, by Rodrigues' formula. Its rows sum to
-        // 1, so that greys stay.
-        let (sin, cos) = angle.sin_cos();
-        let (even, odd) = ((1.0 - cos) / 3.0, sin / 3.0_f32.sqrt());
-        let (main, next, last) = (cos + even, even - odd, even + odd);
-        let hue = [[main, next, last], [last, main, next], [next, last, main]];
-        // Saturation: away from, or towards, the luma of Rec. 601.
-        let luma = [0.299, 0.587, 0.114];
-        let mut matrix = [[0.0; 3]; 3];
-        for column in 0..3 {
-            let grey: f32 = (0..3).map(|k| luma[k] * hue[k][column]).sum();
-            for row in 0..3 {
-                matrix[row][column] = gain * (grey + saturation * (hue[row][column] - grey));
-            }
-        }
-        ColourMatrix { matrix, offset: 127.5 * brightness * (1.0 - contrast) }
-    }
-
-    fn apply(&self, image: &mut Image, window: Window) {
-        let stride = 3 * image.width();
-        let [r, g, b] = self.matrix;
-        let offset = self.offset + 0.5;
-        for y in window.y0..window.y1 {
-            let row = &mut image.pixels_mut()[y * stride..][3 * window.x0..3 * window.x1];
-            for pixel in row.chunks_exact_mut(3) {
-                let v = [f32::from(pixel[0]), f32::from(pixel[1]), f32::from(pixel[2])];
-                let dot = |m: [f32; 3]| m[0] * v[0] + m[1] * v[1] + m[2] * v[2] + offset;
-                (pixel[0], pixel[1], pixel[2]) = (dot(r) as u8, dot(g) as u8, dot(b) as u8);
-            }
-        }
-    }
 }

@@ -9,16 +9,20 @@
 
 pub mod augment;
 pub mod coco;
+mod colour;
 mod image;
 mod loader;
 mod open;
 mod photos;
 mod resample;
+#[cfg(test)]
+mod tests;
 pub mod voc;
 pub mod wardrobe;
 pub mod yolo;
 
 pub use self::image::Image;
+pub use crate::detect::Bounds;
 pub use augment::AugmentOptions;
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
 pub use open::{OpenOptions, check_same_classes, open};
@@ -26,51 +30,6 @@ pub use photos::Photos;
 pub use resample::Affine;
 
 use crate::Result;
-
-/// A box: left, top, right and bottom edge, in pixels.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Bounds {
-    /// Left edge.
-    pub x0: f32,
-    /// Top edge.
-    pub y0: f32,
-    /// Right edge.
-    pub x1: f32,
-    /// Bottom edge.
-    pub y1: f32,
-}
-
-impl Bounds {
-    /// A box from its edges.
-    pub fn new(x0: f32, y0: f32, x1: f32, y1: f32) -> Self {
-        Bounds { x0, y0, x1, y1 }
-    }
-
-    /// Width in pixels; negative where the edges are the wrong way round.
-    pub fn width(&self) -> f32 {
-        self.x1 - self.x0
-    }
-
-    /// Height in pixels; negative where the edges are the wrong way round.
-    pub fn height(&self) -> f32 {
-        self.y1 - self.y0
-    }
-
-    /// Area in square pixels; 0 where the edges are the wrong way round.
-    pub fn area(&self) -> f32 {
-        self.width().max(0.0) * self.height().max(0.0)
-    }
-
-    /// The part that both boxes cover; of no area where they do not meet.
-    pub fn intersection(&self, other: &Bounds) -> Bounds {
-        Bounds {
-            x0: self.x0.max(other.x0),
-            y0: self.y0.max(other.y0),
-            x1: self.x1.min(other.x1),
-            y1: self.y1.min(other.y1),
-        }
-    }
-}
 
 /// One annotated object.
 #[derive(Clone, Copy, Debug, PartialEq)]

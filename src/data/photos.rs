@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::{Bounds, Dataset, Image, Object, Sample};
 use crate::{Error, Result};
 
@@ -128,6 +130,15 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
+/// Applies `work` to every item on all processors. Where several fail, the error is the first item's,
+/// whichever thread came first.
+pub(super) fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R> + Sync + Send,
+) -> Result<Vec<R>> {
+    items.par_iter().map(work).collect::<Vec<Result<R>>>().into_iter().collect()
+}
+
 /// Checks one annotation file's boxes. A box that cannot be right is a *slip*: real datasets have
 /// a few among thousands, while a misread format has little else, so whether slips are forgiven is
 /// decided at the end, by [`settle`], from how many of the boxes they are.
@@ -169,10 +180,12 @@ impl Checks {
     ) -> Option<Bounds> {
         self.boxes += 1;
         let frame = Bounds::new(0.0, 0.0, width as f32, height as f32);
-        let clipped = bounds.intersection(&frame);
+        let clipped = bounds.overlap(&frame);
         let Bounds { x0, y0, x1, y1 } = bounds;
-        let corners = format!("({x0}, {y0})–({x1}, {y1})");
         let over = (-x0).max(-y0).max(x1 - frame.x1).max(y1 - frame.y1);
+        // To people, a hundredth of a pixel is enough.
+        let [x0, y0, x1, y1] = [x0, y0, x1, y1].map(|v| (v * 100.0).round() / 100.0);
+        let corners = format!("({x0}, {y0})–({x1}, {y1})");
         // Written so that NaN counts as no area.
         let has_area = |b: &Bounds| b.width() > 0.0 && b.height() > 0.0;
         let (what, kept) = if !has_area(&bounds) {
@@ -206,7 +219,7 @@ impl Checks {
             [first, rest @ ..] if self.slips.len() as f32 > limit => {
                 let mut slip = first.error();
                 if !rest.is_empty() {
-                    let others = format!("and {} of {} boxes have such faults", self.slips.len(), self.boxes);
+                    let others = format!("{} of {} boxes have such faults", self.slips.len(), self.boxes);
                     slip = slip.caused_by(others);
                 }
                 Err(slip.fix("correct or remove the object, or allow a larger share of bad boxes"))

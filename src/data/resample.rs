@@ -1,5 +1,6 @@
 //! Axis-aligned affine maps of images and boxes, and the one resampler behind every resize.
 
+use super::colour::{ColourMatrix, to_bytes};
 use super::{Bounds, Image};
 
 /// The grey that is around a picture which does not fill its frame: 0.5.
@@ -86,42 +87,51 @@ impl Window {
 }
 
 /// Draws `source`, moved by `map`, onto the pixels of `canvas` inside `window`, and returns the
-/// part of the window that it covered. The rest stays as it was.
+/// part of the window that it covered, in changed colours where `colour` is given. The rest stays
+/// as it was.
 ///
 /// The filter is a triangle as wide as a source pixel or a target pixel, whichever is larger:
 /// bilinear interpolation when enlarging, an antialiasing average when shrinking. It is separable;
 /// columns go first because their inner loop runs along memory.
-pub(super) fn draw(source: &Image, map: Affine, canvas: &mut Image, window: Window) -> Window {
+pub(super) fn draw(
+    source: &Image,
+    map: Affine,
+    canvas: &mut Image,
+    window: Window,
+    colour: Option<&ColourMatrix>,
+) -> Window {
     let across = Taps::new(source.width(), map.scale.0, map.shift.0, window.x0, window.x1);
     let down = Taps::new(source.height(), map.scale.1, map.shift.1, window.y0, window.y1);
     let covered = Window { x0: across.start, y0: down.start, x1: across.end(), y1: down.end() };
     let (low, high) = across.reach();
     let mut row = vec![0.0_f32; 3 * (high - low)];
+    let mut line = vec![0.0_f32; 3 * across.len()];
     let (stride, source_stride) = (3 * canvas.width(), 3 * source.width());
     for y in 0..down.len() {
         for (k, (from, weight)) in down.taps(y).enumerate() {
-            let line = &source.pixels()[from * source_stride..][3 * low..3 * high];
+            let pixels = &source.pixels()[from * source_stride..][3 * low..3 * high];
             // The first tap stores, so that the row need not be cleared.
             if k == 0 {
-                row.iter_mut().zip(line).for_each(|(sum, &v)| *sum = weight * f32::from(v));
+                row.iter_mut().zip(pixels).for_each(|(sum, &v)| *sum = weight * f32::from(v));
             } else {
-                row.iter_mut().zip(line).for_each(|(sum, &v)| *sum += weight * f32::from(v));
+                row.iter_mut().zip(pixels).for_each(|(sum, &v)| *sum += weight * f32::from(v));
             }
         }
-        let start = (down.start + y) * stride + 3 * across.start;
-        let target = &mut canvas.pixels_mut()[start..][..3 * across.len()];
-        for (x, pixel) in target.chunks_exact_mut(3).enumerate() {
+        for (x, pixel) in line.chunks_exact_mut(3).enumerate() {
             let (first, weights) = across.run(x);
-            let mut sum = [0.5_f32; 3];
+            let mut sum = [0.0_f32; 3];
             for (v, &weight) in row[3 * (first - low)..].chunks_exact(3).zip(weights) {
                 sum[0] += weight * v[0];
                 sum[1] += weight * v[1];
                 sum[2] += weight * v[2];
             }
-            for (p, s) in pixel.iter_mut().zip(sum) {
-                *p = s as u8;
-            }
+            pixel.copy_from_slice(&sum);
         }
+        if let Some(colour) = colour {
+            colour.apply_row(&mut line);
+        }
+        let start = (down.start + y) * stride + 3 * across.start;
+        to_bytes(&line, &mut canvas.pixels_mut()[start..][..line.len()]);
     }
     covered
 }

@@ -9,10 +9,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
 use roxmltree::{Document, Node};
 
-use super::photos::{Checks, EXTENSIONS, Photo, file_name, read_text};
+use super::photos::{Checks, EXTENSIONS, Photo, file_name, in_parallel, read_text};
 use super::{Bounds, Image, Object, OpenOptions, Photos, Split};
 use crate::{Error, Result};
 
@@ -24,8 +23,7 @@ use crate::{Error, Result};
 pub fn open(folder: impl AsRef<Path>, split: Split, options: &OpenOptions) -> Result<Photos> {
     let folder = folder.as_ref();
     let names = read_split(folder, split)?;
-    let photos: Vec<Annotation> =
-        names.par_iter().map(|name| read_annotation(folder, name)).collect::<Result<_>>()?;
+    let photos = in_parallel(&names, |name| read_annotation(folder, name))?;
     let classes = match read_classes(folder)? {
         Some(classes) => classes,
         None => {
@@ -34,8 +32,7 @@ pub fn open(folder: impl AsRef<Path>, split: Split, options: &OpenOptions) -> Re
                 true => read_split(folder, other)?,
                 false => Vec::new(),
             };
-            let others: Vec<Annotation> =
-                others.par_iter().map(|name| read_annotation(folder, name)).collect::<Result<_>>()?;
+            let others = in_parallel(&others, |name| read_annotation(folder, name))?;
             let all = photos.iter().chain(&others).flat_map(|photo| &photo.objects);
             all.map(|object| object.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
         }

@@ -5,10 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
 use serde::Deserialize;
 
-use super::photos::{Checks, Photo, file_name, is_image, read_text};
+use super::photos::{Checks, Photo, file_name, in_parallel, is_image, read_text};
 use super::{Bounds, Image, Object, OpenOptions, Photos, Split};
 use crate::{Error, Result};
 
@@ -74,8 +73,7 @@ pub fn open(data_yaml: impl AsRef<Path>, split: Split, options: &OpenOptions) ->
     }
     images.sort();
     images.dedup();
-    let read: Vec<(Photo, Checks)> =
-        images.into_par_iter().map(|image| read_labels(image, &classes)).collect::<Result<_>>()?;
+    let read = in_parallel(&images, |image| read_labels(image, &classes))?;
     let (mut photos, mut checks) = (Vec::with_capacity(read.len()), Checks::default());
     for (photo, found) in read {
         photos.push(photo);
@@ -171,9 +169,9 @@ fn label_path(image: &Path) -> PathBuf {
     swapped.with_extension("txt")
 }
 
-fn read_labels(image: PathBuf, classes: &[String]) -> Result<(Photo, Checks)> {
-    let (width, height) = Image::read_size(&image)?;
-    let labels = label_path(&image);
+fn read_labels(image: &Path, classes: &[String]) -> Result<(Photo, Checks)> {
+    let (width, height) = Image::read_size(image)?;
+    let labels = label_path(image);
     let (mut objects, mut checks) = (Vec::new(), Checks::default());
     let text = if labels.exists() { read_text(&labels)? } else { String::new() };
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -202,5 +200,5 @@ fn read_labels(image: PathBuf, classes: &[String]) -> Result<(Photo, Checks)> {
             objects.push(Object { bounds, class, ignore: false });
         }
     }
-    Ok((Photo { path: image, width, height, objects, annotation: labels }, checks))
+    Ok((Photo { path: image.to_owned(), width, height, objects, annotation: labels }, checks))
 }

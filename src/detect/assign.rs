@@ -15,31 +15,7 @@ pub struct Target {
     pub bounds: Bounds,
 }
 
-/// The columns of a table of matches.
-pub mod column {
-    /// 1 where the row is a match; 0 where it is unused, and then all of it is 0.
-    pub const VALID: usize = 0;
-    /// The place of the image in the batch.
-    pub const IMAGE: usize = 1;
-    /// The row of the cell in the level's map.
-    pub const Y: usize = 2;
-    /// The column of the cell in the level's map.
-    pub const X: usize = 3;
-    /// The anchor's place in its level.
-    pub const ANCHOR: usize = 4;
-    /// The class's index.
-    pub const CLASS: usize = 5;
-    /// The x of the object's centre, in pixels of the network's input.
-    pub const CENTER_X: usize = 6;
-    /// The y of the object's centre, in pixels of the network's input.
-    pub const CENTER_Y: usize = 7;
-    /// The object's width, in pixels of the network's input.
-    pub const WIDTH: usize = 8;
-    /// The object's height, in pixels of the network's input.
-    pub const HEIGHT: usize = 9;
-    /// The number of columns.
-    pub const COUNT: usize = 10;
-}
+pub use crate::ops::matches::column;
 
 /// The matches on one level of a head.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,7 @@ const CIOU_EPSILON: f64 = 1e-7;
 /// image's upper left corner covering `[0, 1] × [0, 1]`.
 ///
 /// A box with `x1 <= x0` or `y1 <= y0` is empty: its size and area are zero.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Bounds {
     /// The left edge.
     pub x0: f32,
@@ -71,6 +71,16 @@ impl Bounds {
             y0: inside(self.y0, height),
             x1: inside(self.x1, width),
             y1: inside(self.y1, height),
+        }
+    }
+
+    /// The part that both boxes cover; empty where they do not meet.
+    pub fn overlap(&self, other: &Bounds) -> Self {
+        Bounds {
+            x0: self.x0.max(other.x0),
+            y0: self.y0.max(other.y0),
+            x1: self.x1.min(other.x1),
+            y1: self.y1.min(other.y1),
         }
     }
 

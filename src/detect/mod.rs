@@ -10,6 +10,7 @@ mod assign;
 mod average_precision;
 mod bounds;
 mod decode;
+mod detector;
 #[cfg(test)]
 mod golden;
 mod head;
@@ -21,6 +22,7 @@ pub use assign::{Assignment, Matches, Target, assign, column};
 pub use average_precision::{Evaluator, Truth};
 pub use bounds::Bounds;
 pub use decode::{Decode, Labels, decode, detect};
+pub use detector::Detector;
 pub use head::{Head, HeadLevel, MAX_RATIO, size_ratio};
 pub use nms::{Nms, nms};
 pub use summary::{ClassSummary, Summary};

@@ -48,7 +48,11 @@ impl Network {
         self.strides.iter().copied().max().unwrap_or(1)
     }
 
-    fn check_size(&self, shape: Shape) -> Result<()> {
+    /// Fails unless height and width of `shape` are multiples of the coarsest stride.
+    ///
+    /// # Errors
+    /// Names the nearest size that fits.
+    pub fn check_size(&self, shape: Shape) -> Result<()> {
         let stride = self.largest_stride();
         if shape.h == 0 || shape.w == 0 || shape.h % stride != 0 || shape.w % stride != 0 {
             let nearest = |v: usize| (v.max(stride / 2) + stride / 2) / stride * stride;

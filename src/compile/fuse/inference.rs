@@ -46,14 +46,14 @@ pub(in crate::compile) fn pack_weights(lowered: &mut Lowered, cpu: &Cpu) -> Resu
     let mut inserted = Vec::new();
     for index in 0..lowered.nodes.len() {
         let Some(conv) = op_as::<Conv>(lowered, index).cloned() else { continue };
-        let weight = lowered.nodes[index].inputs[1];
-        let shape = lowered.shape(weight);
+        let (x, weight) = (lowered.nodes[index].inputs[0], lowered.nodes[index].inputs[1]);
+        let (x, y) = (lowered.shape(x), lowered.shape(lowered.nodes[index].outputs[0]));
         let scope = lowered.nodes[index].scope.clone();
-        let pack = arc(PackWeight::new(cpu, conv.geometry, shape));
+        let pack = arc(PackWeight::new(cpu, conv.geometry, x, y));
         let pack = lowered.node(pack, vec![weight], &scope, Pass::Forward)?;
         let node = &mut lowered.nodes[index];
         node.inputs[1] = pack.outputs[0];
-        node.op = arc(Conv { packed_channels: Some(shape.n), ..conv });
+        node.op = arc(Conv { packed_channels: Some(y.c), ..conv });
         inserted.push((index, pack));
     }
     lowered.insert(inserted);

@@ -1,6 +1,7 @@
 //! Textures and light.
 
 use crate::data::Image;
+use crate::data::colour::to_bytes;
 use crate::tensor::Random;
 
 /// A colour by hue (any), saturation and value (each within a range); RGB in 0..=1.
@@ -166,16 +167,15 @@ impl Light {
     pub fn develop(mut self, canvas: &[f32], size: usize) -> Image {
         let mut image = Image::filled(size, size, [0; 3]);
         let rows = image.pixels_mut().chunks_exact_mut(3 * size).zip(canvas.chunks_exact(3 * size));
+        let mut line = vec![0.0; 3 * size];
         for (y, (target, source)) in rows.enumerate() {
             let start = 255.0 * (self.start + self.step.1 * y as f32);
-            let pixels = target.chunks_exact_mut(3).zip(source.chunks_exact(3));
-            for (x, (target, source)) in pixels.enumerate() {
+            for (x, (lit, source)) in line.chunks_exact_mut(3).zip(source.chunks_exact(3)).enumerate() {
                 let light = start + 255.0 * self.step.0 * x as f32;
-                let grain = 255.0 * self.grain * (self.hash.unit() - 0.5) + 0.5;
-                for (t, s) in target.iter_mut().zip(source) {
-                    *t = (s * light + grain) as u8;
-                }
+                let grain = 255.0 * self.grain * (self.hash.unit() - 0.5);
+                lit.iter_mut().zip(source).for_each(|(l, s)| *l = s * light + grain);
             }
+            to_bytes(&line, target);
         }
         image
     }

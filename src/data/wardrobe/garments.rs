@@ -190,3 +190,31 @@ fn bleed(texels: &mut [[f32; 2]]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_garment_is_in_both_splits() {
+        let all = |split| Garments::of(split).unwrap().classes.iter().flatten().collect::<Vec<_>>();
+        let (train, val) = (all(Split::Train), all(Split::Val));
+        assert_eq!((train.len(), val.len()), (6 * 120, 6 * 48));
+        assert!(val.iter().all(|garment| train.iter().all(|other| garment.texels != other.texels)));
+    }
+
+    #[test]
+    fn a_handles_hole_is_outside_and_a_dark_spot_is_not() {
+        let mut pixels = [[0; SIDE]; SIDE];
+        (4..24).for_each(|y| pixels[y][4..24].fill(200));
+        (6..10).for_each(|y| pixels[y][8..20].fill(3));
+        pixels[18][12..14].fill(0);
+        let garment = Garment::new(&pixels);
+        assert_eq!(garment.bounds, Bounds::new(4.0, 4.0, 24.0, 24.0));
+        let alpha = |x: usize, y: usize| garment.at(x as f32 + 0.5, y as f32 + 0.5).1;
+        assert_eq!((alpha(2, 2), alpha(14, 8), alpha(12, 18), alpha(20, 20)), (0.0, 0.0, 1.0, 1.0));
+        // The cloth's brightness reaches past its outline, so that edges do not darken.
+        assert!((garment.at(3.5, 14.0).0 - 200.0 / 255.0).abs() < 1e-6);
+        assert_eq!(garment.at(f32::NAN, 5.0), (0.0, 0.0));
+    }
+}

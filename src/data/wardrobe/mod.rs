@@ -13,10 +13,13 @@ use super::{Bounds, Dataset, Image, Object, Sample, Split};
 use crate::tensor::Random;
 use crate::{Error, Result};
 
+/// The garments' licence (MIT) and where they come from.
+pub const LICENSE: &str = include_str!("../../../assets/wardrobe/LICENSE");
+
 /// A garment's full square, as a share of the scene's side, uniform in the logarithm.
 const SCALE: (f32, f32) = (0.24, 0.62);
 /// A new garment may cover at most this share of an earlier one's box.
-const MAX_COVER: f32 = 0.35;
+const MAX_COVER: f64 = 0.35;
 /// An object of which less than this share is visible is marked to be ignored.
 const MIN_VISIBLE: f32 = 0.4;
 /// Scenes between these sides are made, in pixels: smaller ones show nothing, larger ones are no
@@ -92,9 +95,9 @@ impl Wardrobe {
                 let pose = Pose { centre, side, look };
                 let bounds = pose.bounds(garment);
                 let frame = Bounds::new(0.0, 0.0, size, size);
-                let inside = bounds.intersection(&frame).area() >= 0.85 * bounds.area();
+                let inside = bounds.overlap(&frame).area() >= 0.85 * bounds.area();
                 let hides = |other: &Bounds| {
-                    let shared = other.intersection(&bounds).area();
+                    let shared = other.intersection(&bounds);
                     shared > MAX_COVER * other.area() || shared > MAX_COVER * bounds.area()
                 };
                 if inside && !boxes.iter().any(hides) {

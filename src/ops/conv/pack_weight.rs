@@ -13,15 +13,18 @@ use crate::{Error, Result};
 pub struct PackWeight {
     /// The convolution's.
     pub geometry: Geometry,
+    /// The shape of the convolution's input: the order suits the maps, not the weight alone.
+    pub x: Shape,
+    /// The shape of its output.
+    pub y: Shape,
     /// Elements of the packed weight: it depends on the processor.
     pub length: usize,
 }
 
 impl PackWeight {
-    /// The packing of `weight` for `cpu`.
-    pub fn new(cpu: &Cpu, geometry: Geometry, weight: Shape) -> Self {
-        let length = cpu::packed_len(cpu, &geometry, weight.c * geometry.groups, weight.n);
-        PackWeight { geometry, length }
+    /// The packing for `cpu` of the weight of a convolution `x` → `y`.
+    pub fn new(cpu: &Cpu, geometry: Geometry, x: Shape, y: Shape) -> Self {
+        PackWeight { geometry, x, y, length: cpu::packed_len(cpu, &geometry, x, y) }
     }
 }
 
@@ -44,11 +47,11 @@ impl Op for PackWeight {
     }
 
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
-        let (weight, shape) = (io.dense(0), io.input(0).shape());
+        let weight = io.dense(0);
         let packed = io.outputs[0].as_mut_slice();
         let packed =
             packed.ok_or_else(|| Error::internal("a packed weight is dense").in_op("pack weight"))?;
-        cpu::pack(cpu, &self.geometry, shape.c * self.geometry.groups, shape.n, weight, packed);
+        cpu::pack(cpu, &self.geometry, self.x, self.y, weight, packed);
         Ok(())
     }
 }

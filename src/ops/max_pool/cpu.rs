@@ -1,21 +1,24 @@
-//! Max pooling on the cpu: loops over channels, which lie densely, in groups that stay in registers.
+//! Max pooling on the cpu: vectors of channels, which lie densely, whose maxima stay in registers.
 //!
 //! Small windows are searched directly. Large ones are separable: first the maximum of each row of a
 //! window, then of these over its rows, `kernel_h + kernel_w` comparisons instead of
 //! `kernel_h · kernel_w`. The row maxima of the last `kernel_h` rows are kept in a ring, for a block
 //! of channels at a time, so that they stay in the cache.
+//!
+//! Comparisons and selections only, so every instruction set gives the same bits.
+
+use std::ops::Range;
 
 use super::{Io, MaxPool};
 use crate::ops::{ImageBlock, image_blocks, pixels_per_chunk};
 use crate::runtime::Cpu;
+use crate::runtime::vector::{Lanes, MAX_LANES, Task, dispatch};
 use crate::tensor::{Shape, View, ViewMut};
 
 /// The largest window that is searched directly.
 const DIRECT: usize = 9;
 /// Channels that one task handles.
 const BLOCK: usize = 32;
-/// Channels that are held in registers.
-const GROUP: usize = 16;
 
 fn is_direct(pool: &MaxPool) -> bool {
     pool.kernel[0] * pool.kernel[1] <= DIRECT
@@ -37,36 +40,31 @@ pub(super) fn workspace(pool: &MaxPool, x: Shape, y: Shape, threads: usize, maps
 pub(super) fn forward(pool: &MaxPool, io: &mut Io<'_, f32>, cpu: &Cpu) {
     let x = io.input(0);
     let y = io.outputs[0].reborrow();
-    if !is_direct(pool) {
-        let ring = ring_elements(pool, x.shape(), y.shape());
-        let (columns, shape) = (y.shape().w, y.shape());
-        for_each_block(y, io.workspace, ring, cpu, |block, ring| {
-            forward_block(pool, x, shape.h, columns, block, ring);
+    let shape = y.shape();
+    if is_direct(pool) {
+        let step = pixels_per_chunk(shape);
+        cpu.for_each(y.chunks(step).into_iter().enumerate().collect(), |(index, chunk)| {
+            dispatch(cpu, Direct { pool, x, shape, first: index * step, chunk });
         });
-        return;
+    } else {
+        let ring = ring_elements(pool, x.shape(), shape);
+        for_each_block(y, io.workspace, ring, cpu, |block, ring| {
+            dispatch(cpu, Separable { pool, x, shape, block, ring });
+        });
     }
-    let (shape, step) = (y.shape(), pixels_per_chunk(y.shape()));
-    cpu.for_each(y.chunks(step).into_iter().enumerate().collect(), |(index, mut chunk)| {
-        for i in 0..chunk.shape().pixels() {
-            let (row, ox) = ((index * step + i) / shape.w, (index * step + i) % shape.w);
-            let (n, oy) = (row / shape.h, row % shape.h);
-            let columns = pool.columns(ox, x.shape().w);
-            let sources =
-                pool.rows(oy, x.shape().h).flat_map(|iy| columns.clone().map(move |ix| x.at(n, iy, ix)));
-            maximum(chunk.pixel(i), sources);
-        }
-    });
 }
 
 pub(super) fn gradient(pool: &MaxPool, io: &mut Io<'_, f32>, cpu: &Cpu) {
     let (x, dy) = (io.input(0), io.input(1));
     let dx = io.outputs[0].reborrow();
     if is_direct(pool) {
-        cpu.for_each(image_blocks(dx, BLOCK), |mut block| gradient_direct(pool, x, dy, &mut block));
+        cpu.for_each(image_blocks(dx, BLOCK), |mut block| {
+            dispatch(cpu, DirectGradient { pool, x, dy, block: &mut block });
+        });
     } else {
         let ring = 2 * ring_elements(pool, x.shape(), dy.shape());
         for_each_block(dx, io.workspace, ring, cpu, |block, ring| {
-            gradient_block(pool, x, dy, block, ring);
+            dispatch(cpu, SeparableGradient { pool, x, dy, block, ring });
         });
     }
 }
@@ -87,217 +85,260 @@ fn for_each_block(
     });
 }
 
+/// The pixels of a small window in its image, their channels `channels`, and how many they are.
+#[inline(always)]
+fn gather<'x>(
+    pool: &MaxPool,
+    x: View<'x, f32>,
+    n: usize,
+    [oy, ox]: [usize; 2],
+    channels: Range<usize>,
+) -> ([usize; DIRECT], [&'x [f32]; DIRECT], usize) {
+    let (h, w) = (x.shape().h, x.shape().w);
+    let (mut pixels, mut sources, mut count) = ([0; DIRECT], [&[][..]; DIRECT], 0);
+    for iy in pool.rows(oy, h) {
+        for ix in pool.columns(ox, w) {
+            pixels[count] = iy * w + ix;
+            sources[count] = &x.at(n, iy, ix)[channels.clone()];
+            count += 1;
+        }
+    }
+    (pixels, sources, count)
+}
+
+/// A vector of `from` at `at`, filled with zeros behind its end.
+#[inline(always)]
+fn load<L: Lanes>(lanes: L, from: &[f32], at: usize) -> L::V {
+    let from = &from[at..];
+    match from.len() >= L::LANES {
+        // SAFETY: LANES numbers are left.
+        true => unsafe { lanes.load(from.as_ptr()) },
+        // SAFETY: as many as are left, fewer than LANES.
+        false => unsafe { lanes.load_first(from.as_ptr(), from.len()) },
+    }
+}
+
+/// Writes what of `v` fits into `to` from `at`.
+#[inline(always)]
+fn store<L: Lanes>(lanes: L, to: &mut [f32], at: usize, v: L::V) {
+    let to = &mut to[at..];
+    match to.len() >= L::LANES {
+        // SAFETY: LANES numbers are left.
+        true => unsafe { lanes.store(to.as_mut_ptr(), v) },
+        // SAFETY: as many as are left, fewer than LANES.
+        false => unsafe { lanes.store_first(to.as_mut_ptr(), to.len(), v) },
+    }
+}
+
 /// `to = max(sources)`, element by element.
 #[inline(always)]
-fn maximum<'s>(to: &mut [f32], sources: impl Iterator<Item = &'s [f32]> + Clone) {
-    let whole = to.len() - to.len() % GROUP;
-    for at in (0..whole).step_by(GROUP) {
-        maximum_group::<GROUP>(to, at, sources.clone());
-    }
-    for at in whole..to.len() {
-        maximum_group::<1>(to, at, sources.clone());
+fn maximum<'s, L: Lanes>(lanes: L, to: &mut [f32], sources: impl Iterator<Item = &'s [f32]> + Clone) {
+    for at in (0..to.len()).step_by(L::LANES) {
+        let mut best = lanes.splat(f32::NEG_INFINITY);
+        for source in sources.clone() {
+            let value = load(lanes, source, at);
+            best = larger(lanes, (best, best), (value, value)).0;
+        }
+        store(lanes, to, at, best);
     }
 }
 
+/// Per lane the pair whose first is larger: `best` where they are equal, `new` where it is NaN.
 #[inline(always)]
-fn maximum_group<'s, const N: usize>(to: &mut [f32], at: usize, sources: impl Iterator<Item = &'s [f32]>) {
-    let mut best = [f32::NEG_INFINITY; N];
-    for source in sources {
-        let source = &source[at..at + N];
-        for (best, &value) in best.iter_mut().zip(source) {
-            *best = if value > *best || value.is_nan() { value } else { *best };
-        }
-    }
-    to[at..at + N].copy_from_slice(&best);
+fn larger<L: Lanes>(lanes: L, best: (L::V, L::V), new: (L::V, L::V)) -> (L::V, L::V) {
+    let is_larger = lanes.less(best.0, new.0);
+    // Only a NaN is not below infinity here; `min` hands on a NaN in its second operand.
+    let is_number = lanes.less(lanes.min(lanes.splat(f32::MAX), new.0), lanes.splat(f32::INFINITY));
+    let value = lanes.select(is_number, lanes.select(is_larger, new.0, best.0), new.0);
+    let tag = lanes.select(is_number, lanes.select(is_larger, new.1, best.1), new.1);
+    (value, tag)
 }
 
-/// One block of the separable forward.
-fn forward_block(
-    pool: &MaxPool,
-    x: View<'_, f32>,
-    out_h: usize,
-    out_w: usize,
-    block: &mut ImageBlock<'_, f32>,
-    ring: &mut [f32],
-) {
-    let (h, w, c) = (x.shape().h, x.shape().w, block.channels.len());
-    let slots = pool.kernel[0].min(h);
-    let mut next = 0;
-    for oy in 0..out_h {
-        let rows = pool.rows(oy, h);
-        for iy in rows.start.max(next)..rows.end {
-            for ox in 0..out_w {
-                let at = ((iy % slots) * out_w + ox) * c;
-                let sources =
-                    pool.columns(ox, w).map(|ix| &x.at(block.image, iy, ix)[block.channels.clone()]);
-                maximum(&mut ring[at..at + c], sources);
-            }
-        }
-        next = rows.end;
-        for ox in 0..out_w {
-            let ring = &*ring;
-            let sources = rows.clone().map(|iy| &ring[((iy % slots) * out_w + ox) * c..][..c]);
-            maximum(block.view.pixel(oy * out_w + ox), sources);
-        }
+/// The largest value of each lane at `at`, and the tag of its source: the first of equals, the last
+/// of NaNs. (Loops and not closures over lanes, which would be compiled without their instructions.)
+#[inline(always)]
+fn argmax<'s, L: Lanes>(
+    lanes: L,
+    at: usize,
+    sources: impl Iterator<Item = (&'s [f32], f32)>,
+) -> (L::V, L::V) {
+    let mut best = None;
+    for (source, tag) in sources {
+        let new = (load(lanes, source, at), lanes.splat(tag));
+        best = match best {
+            Some(best) => Some(larger(lanes, best, new)),
+            None => Some(new),
+        };
+    }
+    match best {
+        Some(best) => best,
+        None => (lanes.splat(0.0), lanes.splat(0.0)),
     }
 }
 
-/// One block of the gradient for small windows: per window the ordinal of its maximum, then `dy` is
-/// added under the mask `ordinal = k` to every element `k`, which needs no scatter.
-fn gradient_direct(pool: &MaxPool, x: View<'_, f32>, dy: View<'_, f32>, block: &mut ImageBlock<'_, f32>) {
-    block.view.fill(0.0);
-    let (h, w, out) = (x.shape().h, x.shape().w, dy.shape());
-    let channels = block.channels.clone();
-    for oy in 0..out.h {
-        for ox in 0..out.w {
-            let (rows, columns) = (pool.rows(oy, h), pool.columns(ox, w));
-            let dy = &dy.at(block.image, oy, ox)[channels.clone()];
-            let mut pixels = [0; DIRECT];
-            let mut sources = [&[][..]; DIRECT];
-            let mut count = 0;
-            for iy in rows {
-                for ix in columns.clone() {
-                    pixels[count] = iy * w + ix;
-                    sources[count] = &x.at(block.image, iy, ix)[channels.clone()];
-                    count += 1;
+/// A run of output pixels from `first`, each window searched whole.
+struct Direct<'a> {
+    pool: &'a MaxPool,
+    x: View<'a, f32>,
+    shape: Shape,
+    first: usize,
+    chunk: ViewMut<'a, f32>,
+}
+
+impl Task for Direct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, lanes: L) {
+        let Shape { h, w, c, .. } = self.shape;
+        for i in 0..self.chunk.shape().pixels() {
+            let (row, ox) = ((self.first + i) / w, (self.first + i) % w);
+            let (_, sources, count) = gather(self.pool, self.x, row / h, [row % h, ox], 0..c);
+            maximum(lanes, self.chunk.pixel(i), sources[..count].iter().copied());
+        }
+    }
+}
+
+/// A block of the output, whose shape is `shape`, by rows and then by columns.
+struct Separable<'a, 'b> {
+    pool: &'a MaxPool,
+    x: View<'a, f32>,
+    shape: Shape,
+    block: &'a mut ImageBlock<'b, f32>,
+    ring: &'a mut [f32],
+}
+
+impl Task for Separable<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Separable { pool, x, shape, block, ring } = self;
+        let (h, w, c) = (x.shape().h, x.shape().w, block.channels.len());
+        let slots = pool.kernel[0].min(h);
+        let mut next = 0;
+        for oy in 0..shape.h {
+            let rows = pool.rows(oy, h);
+            for iy in rows.start.max(next)..rows.end {
+                for ox in 0..shape.w {
+                    let at = ((iy % slots) * shape.w + ox) * c;
+                    let row =
+                        pool.columns(ox, w).map(|ix| &x.at(block.image, iy, ix)[block.channels.clone()]);
+                    maximum(lanes, &mut ring[at..at + c], row);
                 }
             }
-            let (pixels, sources) = (&pixels[..count], &sources[..count]);
-            let whole = dy.len() - dy.len() % GROUP;
-            for at in (0..whole).step_by(GROUP) {
-                add_at_maximum::<GROUP>(&mut block.view, pixels, sources, dy, at);
-            }
-            for at in whole..dy.len() {
-                add_at_maximum::<1>(&mut block.view, pixels, sources, dy, at);
+            next = rows.end;
+            for ox in 0..shape.w {
+                let column = rows.clone().map(|iy| &ring[((iy % slots) * shape.w + ox) * c..][..c]);
+                maximum(lanes, block.view.pixel(oy * shape.w + ox), column);
             }
         }
     }
 }
 
-#[inline(always)]
-fn add_at_maximum<const N: usize>(
-    dx: &mut ViewMut<'_, f32>,
-    pixels: &[usize],
-    sources: &[&[f32]],
-    dy: &[f32],
-    at: usize,
-) {
-    let mut best = [f32::NEG_INFINITY; N];
-    let mut ordinal = [0.0; N];
-    for (k, source) in sources.iter().enumerate() {
-        let source = &source[at..at + N];
-        for i in 0..N {
-            let takes = source[i] > best[i] || source[i].is_nan();
-            best[i] = if takes { source[i] } else { best[i] };
-            ordinal[i] = if takes { k as f32 } else { ordinal[i] };
-        }
-    }
-    let dy = &dy[at..at + N];
-    for (k, &pixel) in pixels.iter().enumerate() {
-        let dx = &mut dx.pixel(pixel)[at..at + N];
-        for i in 0..N {
-            dx[i] += if ordinal[i] == k as f32 { dy[i] } else { 0.0 };
-        }
-    }
+/// A block of the gradient, each window searched whole for the ordinal k of its maximum; then `dy` is
+/// added to element k under the mask `ordinal = k`, which needs no scatter.
+struct DirectGradient<'a, 'b> {
+    pool: &'a MaxPool,
+    x: View<'a, f32>,
+    dy: View<'a, f32>,
+    block: &'a mut ImageBlock<'b, f32>,
 }
 
-/// One block of the separable gradient. In row-major order the first maximum of a window is in the
-/// first row whose own maximum reaches it, and is the first in that row: so the position is as
-/// separable as the value. The ring holds both, the column as f32.
-fn gradient_block(
-    pool: &MaxPool,
-    x: View<'_, f32>,
-    dy: View<'_, f32>,
-    block: &mut ImageBlock<'_, f32>,
-    ring: &mut [f32],
-) {
-    block.view.fill(0.0);
-    let (h, w, out, c) = (x.shape().h, x.shape().w, dy.shape(), block.channels.len());
-    let slots = pool.kernel[0].min(h);
-    let (values, columns) = ring.split_at_mut(ring.len() / 2);
-    let whole = c - c % GROUP;
-    let mut next = 0;
-    for oy in 0..out.h {
-        let rows = pool.rows(oy, h);
-        for iy in rows.start.max(next)..rows.end {
+impl Task for DirectGradient<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let DirectGradient { pool, x, dy, block } = self;
+        let (Shape { h, w, .. }, out) = (x.shape(), dy.shape());
+        let mut cleared = 0;
+        for oy in 0..out.h {
+            // Zeros just before they are added to: a map is larger than the cache.
+            let end = pool.rows(oy, h).end;
+            (cleared * w..end * w).for_each(|pixel| block.view.pixel(pixel).fill(0.0));
+            cleared = end;
             for ox in 0..out.w {
-                let at = ((iy % slots) * out.w + ox) * c;
-                let (values, columns) = (&mut values[at..at + c], &mut columns[at..at + c]);
-                let sources =
-                    pool.columns(ox, w).map(|ix| (ix, &x.at(block.image, iy, ix)[block.channels.clone()]));
-                for at in (0..whole).step_by(GROUP) {
-                    row_maximum::<GROUP>(values, columns, at, sources.clone());
-                }
-                for at in whole..c {
-                    row_maximum::<1>(values, columns, at, sources.clone());
+                let dy = &dy.at(block.image, oy, ox)[block.channels.clone()];
+                let (pixels, sources, count) = gather(pool, x, block.image, [oy, ox], block.channels.clone());
+                for at in (0..dy.len()).step_by(L::LANES) {
+                    let window = sources[..count].iter().enumerate().map(|(k, x)| (*x, k as f32));
+                    let ordinal = argmax(lanes, at, window).1;
+                    let dy = load(lanes, dy, at);
+                    for (k, &pixel) in pixels[..count].iter().enumerate() {
+                        let difference = lanes.abs(lanes.sub(ordinal, lanes.splat(k as f32)));
+                        let is_here = lanes.less(difference, lanes.splat(0.5));
+                        let dx = block.view.pixel(pixel);
+                        let sum = lanes.add(load(lanes, dx, at), lanes.select(is_here, dy, lanes.splat(0.0)));
+                        store(lanes, dx, at, sum);
+                    }
                 }
             }
         }
-        next = rows.end;
-        for ox in 0..out.w {
-            let dy = &dy.at(block.image, oy, ox)[block.channels.clone()];
-            let (values, columns) = (&*values, &*columns);
-            let sources = rows.clone().map(|iy| {
-                let at = ((iy % slots) * out.w + ox) * c;
-                (iy, &values[at..at + c], &columns[at..at + c])
-            });
-            for at in (0..whole).step_by(GROUP) {
-                scatter_at_maximum::<GROUP>(&mut block.view, w, dy, at, sources.clone());
-            }
-            for at in whole..c {
-                scatter_at_maximum::<1>(&mut block.view, w, dy, at, sources.clone());
-            }
-        }
+        (cleared * w..h * w).for_each(|pixel| block.view.pixel(pixel).fill(0.0));
     }
 }
 
-#[inline(always)]
-fn row_maximum<'s, const N: usize>(
-    values: &mut [f32],
-    columns: &mut [f32],
-    at: usize,
-    mut sources: impl Iterator<Item = (usize, &'s [f32])>,
-) {
-    let Some((column, first)) = sources.next() else { return };
-    let mut best = [0.0; N];
-    best.copy_from_slice(&first[at..at + N]);
-    let mut best_column = [column as f32; N];
-    for (column, source) in sources {
-        let source = &source[at..at + N];
-        for i in 0..N {
-            let takes = source[i] > best[i] || source[i].is_nan();
-            best[i] = if takes { source[i] } else { best[i] };
-            best_column[i] = if takes { column as f32 } else { best_column[i] };
-        }
-    }
-    values[at..at + N].copy_from_slice(&best);
-    columns[at..at + N].copy_from_slice(&best_column);
+/// A block of the gradient. In row-major order the first maximum of a window is in the first row
+/// whose own maximum reaches it, and is the first in that row: so its pixel is as separable as its
+/// value. The ring holds both.
+struct SeparableGradient<'a, 'b> {
+    pool: &'a MaxPool,
+    x: View<'a, f32>,
+    dy: View<'a, f32>,
+    block: &'a mut ImageBlock<'b, f32>,
+    ring: &'a mut [f32],
 }
 
-#[inline(always)]
-fn scatter_at_maximum<'s, const N: usize>(
-    dx: &mut ViewMut<'_, f32>,
-    w: usize,
-    dy: &[f32],
-    at: usize,
-    mut sources: impl Iterator<Item = (usize, &'s [f32], &'s [f32])>,
-) {
-    let Some((row, values, columns)) = sources.next() else { return };
-    let mut best = [0.0; N];
-    best.copy_from_slice(&values[at..at + N]);
-    let mut best_column = [0.0; N];
-    best_column.copy_from_slice(&columns[at..at + N]);
-    let mut best_row = [row as f32; N];
-    for (row, values, columns) in sources {
-        let (values, columns) = (&values[at..at + N], &columns[at..at + N]);
-        for i in 0..N {
-            let takes = values[i] > best[i] || values[i].is_nan();
-            best[i] = if takes { values[i] } else { best[i] };
-            best_column[i] = if takes { columns[i] } else { best_column[i] };
-            best_row[i] = if takes { row as f32 } else { best_row[i] };
+impl Task for SeparableGradient<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let SeparableGradient { pool, x, dy, block, ring } = self;
+        block.view.fill(0.0);
+        let (h, w, out, c) = (x.shape().h, x.shape().w, dy.shape(), block.channels.len());
+        let slots = pool.kernel[0].min(h);
+        // Pixels are held as the bits of an f32: they are moved, never computed with.
+        let (values, pixels) = ring.split_at_mut(ring.len() / 2);
+        let mut next = 0;
+        for oy in 0..out.h {
+            let rows = pool.rows(oy, h);
+            for iy in rows.start.max(next)..rows.end {
+                for ox in 0..out.w {
+                    let start = ((iy % slots) * out.w + ox) * c;
+                    let (values, pixels) = (&mut values[start..start + c], &mut pixels[start..start + c]);
+                    for at in (0..c).step_by(L::LANES) {
+                        let row = pool.columns(ox, w).map(|ix| {
+                            let x = &x.at(block.image, iy, ix)[block.channels.clone()];
+                            (x, f32::from_bits((iy * w + ix) as u32))
+                        });
+                        let best = argmax(lanes, at, row);
+                        store(lanes, values, at, best.0);
+                        store(lanes, pixels, at, best.1);
+                    }
+                }
+            }
+            next = rows.end;
+            for ox in 0..out.w {
+                let dy = &dy.at(block.image, oy, ox)[block.channels.clone()];
+                for at in (0..c).step_by(L::LANES) {
+                    let part =
+                        |iy: usize| ((iy % slots) * out.w + ox) * c..((iy % slots) * out.w + ox + 1) * c;
+                    let top = part(rows.start);
+                    let mut best = (load(lanes, &values[top.clone()], at), load(lanes, &pixels[top], at));
+                    for part in (rows.start + 1..rows.end).map(part) {
+                        let new = (load(lanes, &values[part.clone()], at), load(lanes, &pixels[part], at));
+                        best = larger(lanes, best, new);
+                    }
+                    let mut places = [0.0; MAX_LANES];
+                    store(lanes, &mut places, 0, best.1);
+                    let channels = at..(at + L::LANES).min(c);
+                    for (channel, pixel) in channels.zip(&places) {
+                        block.view.pixel(pixel.to_bits() as usize)[channel] += dy[channel];
+                    }
+                }
+            }
         }
-    }
-    for i in 0..N {
-        dx.pixel(best_row[i] as usize * w + best_column[i] as usize)[at + i] += dy[at + i];
     }
 }

@@ -105,8 +105,8 @@ fn windows(
     if before >= kernel || (count - 1) * stride >= length + before {
         return Err(format!("a window of {kernel} would lie wholly in the padding of {before} + {after}"));
     }
-    // The cpu kernel holds positions in the map as f32.
-    if length >= 1 << 24 {
+    // The cpu kernel holds a pixel's number as the bits of a finite f32: at most 2³⁰.
+    if length > 1 << 15 {
         return Err(format!("a map of {length} on a side is too large"));
     }
     Ok(count)

@@ -10,7 +10,7 @@ pub fn exp<L: Lanes>(l: L, x: L::V) -> L::V {
     let x = l.min(l.splat(88.0), l.max(l.splat(-87.0), x));
     let n = l.round(l.mul(x, l.splat(std::f32::consts::LOG2_E)));
     // ln 2 in two parts; the first has 9 bits, so n times it is exact.
-    let r = l.fma(n, l.splat(-0.693_359_375), x);
+    let r = l.fma(n, l.splat(-0.693_359_4), x);
     let r = l.fma(n, l.splat(2.121_944_4e-4), r);
     let mut p = l.splat(1.987_569_2e-4);
     for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
@@ -38,7 +38,7 @@ pub fn tanh<L: Lanes>(l: L, x: L::V) -> L::V {
     // Near zero the difference above cancels: Cephes' polynomial in x².
     let z = l.mul(x, x);
     let mut p = l.splat(-5.704_988_7e-3);
-    for c in [2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_327_9e-1] {
+    for c in [2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_327_9e-1] {
         p = l.fma(p, z, l.splat(c));
     }
     let near = l.fma(l.mul(x, z), p, x);

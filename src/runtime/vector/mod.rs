@@ -88,6 +88,12 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// `count` numbers at `to` are writable.
     unsafe fn store_first(self, to: *mut f32, count: usize, v: Self::V);
 
+    /// Asks for the cache line of `at`, any address, where there is an instruction for that.
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        let _ = at;
+    }
+
     /// a + b.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// a − b.

@@ -6,6 +6,7 @@ use crate::runtime::vector::{Lanes, Task};
 
 /// Per channel of a panel: sums over the pixels seen so far of z − pivot and (z − pivot)². The pivot
 /// is the first pixel's value: sums of differences do not cancel where the mean is far from zero.
+#[repr(align(64))]
 pub struct Moments {
     /// The first pixel.
     pub pivot: [f32; MAX_WIDTH],
@@ -13,14 +14,12 @@ pub struct Moments {
     pub sum: [f32; MAX_WIDTH],
     /// Σ(z − pivot)².
     pub square: [f32; MAX_WIDTH],
-    /// Whether `pivot` is set.
-    pub started: bool,
 }
 
 impl Moments {
     /// Of no pixel.
     pub fn new() -> Self {
-        Moments { pivot: [0.0; MAX_WIDTH], sum: [0.0; MAX_WIDTH], square: [0.0; MAX_WIDTH], started: false }
+        Moments { pivot: [0.0; MAX_WIDTH], sum: [0.0; MAX_WIDTH], square: [0.0; MAX_WIDTH] }
     }
 }
 
@@ -59,6 +58,8 @@ pub struct Finish<'a> {
     pub residual: Option<TileResidual>,
     /// The statistics of what comes after the bias.
     pub moments: Option<&'a mut Moments>,
+    /// Whether the statistics start with this tile.
+    pub first: bool,
 }
 
 impl Task for Finish<'_> {
@@ -149,14 +150,12 @@ impl Finish<'_> {
 
     #[inline(always)]
     fn gather<L: Lanes>(&self, l: L, moments: &mut Moments) {
-        let first = !moments.started;
-        moments.started = true;
         for j in 0..self.vectors {
             let bias = self.bias(l, j);
             let at = j * L::LANES;
             // SAFETY: a panel has at most MAX_WIDTH channels, and the rest is above.
             unsafe {
-                if first {
+                if self.first {
                     l.store(moments.pivot.as_mut_ptr().add(at), l.add(self.value(l, 0, j), bias));
                 }
                 let pivot = l.sub(l.load(moments.pivot.as_ptr().add(at)), bias);

@@ -11,7 +11,11 @@ use crate::tensor::{Shape, View, ViewMut};
 pub fn input_gradient_workspace(cpu: &Cpu, geometry: &Geometry, x: Shape, y: Shape) -> usize {
     let convs = TapConv::backward(cpu, geometry, x, y);
     let packed: usize = convs.iter().map(TapConv::packed).sum();
-    SLACK + round_up(packed) + cpu.threads() * run::scratch(&convs)
+    SLACK + round_up(packed) + cpu.threads() * scratch(&convs)
+}
+
+fn scratch(convs: &[TapConv]) -> usize {
+    convs.iter().map(|conv| run::needs(conv, false).1).max().unwrap_or(0)
 }
 
 /// `dx = convᵀ(dy, weight)`, or `dx += …` where `accumulate`: the gradient of a convolution's input
@@ -45,7 +49,7 @@ pub fn input_gradient(
     pack_all(cpu, &directions, geometry, weight, &mut packed[..length]);
     let in_place = Residual { source: ResidualSource::InPlace, channels: x.c, before_activation: false };
     let (pixel, y_stride) = (Shared(dx.as_mut_ptr()), dx.pixel_stride());
-    let scratch = run::scratch(&convs);
+    let scratch = scratch(&convs);
     let mut rest: &[f32] = packed;
     let jobs: Vec<Job> = convs
         .into_iter()

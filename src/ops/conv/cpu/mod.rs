@@ -14,6 +14,9 @@
 //! in the `workspace` that the caller planned with the matching `*_workspace`. Results do not depend
 //! on the number of threads, bit for bit.
 
+// A kernel's operands are its arguments: x, weight, y, and what goes around them.
+#![allow(clippy::too_many_arguments)]
+
 mod finish;
 mod input_gradient;
 mod pack;
@@ -22,14 +25,18 @@ mod run;
 mod taps;
 mod tile;
 mod weight_gradient;
+mod winograd;
+mod winograd_gradient;
 
 pub use input_gradient::{input_gradient, input_gradient_workspace};
 pub use weight_gradient::{weight_gradient, weight_gradient_workspace};
 
 use self::pack::{Direction, pack_panel};
-use self::plan::{SLACK, Shared, TapConv, aligned, layout, round_up};
+use self::plan::{SLACK, Shared, TapConv, aligned, round_up};
 use self::run::{Job, combine_moments};
+use self::winograd::WeightTransform;
 use super::Geometry;
+use crate::runtime::vector;
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::{Shape, View, ViewMut};
 
@@ -88,31 +95,22 @@ pub struct Epilogue<'a> {
     pub stats: Option<&'a mut [f32]>,
 }
 
-/// How many numbers [`pack`] writes for a weight from `c_in` to `c_out` channels. Depends on the
-/// SIMD level of `cpu`, as the packed numbers do.
-pub fn packed_len(cpu: &Cpu, geometry: &Geometry, c_in: usize, c_out: usize) -> usize {
-    let layout = layout(cpu, geometry.groups, c_in, c_out);
-    layout.k(geometry.kernel[0] * geometry.kernel[1]) * layout.packed_channels()
+/// How many numbers [`pack`] writes for the weight of a convolution `x` → `y`. Like the numbers
+/// themselves, this depends on the SIMD level of `cpu` and on the algorithm that suits the maps.
+pub fn packed_len(cpu: &Cpu, geometry: &Geometry, x: Shape, y: Shape) -> usize {
+    TapConv::forward(cpu, geometry, x, y).packed()
 }
 
-/// Packs `weight`, `[c_out, kernel_h, kernel_w, c_in / groups]`, for [`forward_packed`]. Let `packed`
-/// start on a cache line (64 bytes): it is read faster there.
+/// Packs `weight`, `[c_out, kernel_h, kernel_w, c_in / groups]`, for [`forward_packed`] from `x` to
+/// `y`. Let `packed` start on a cache line (64 bytes): it is read faster there.
 ///
 /// # Panics
 /// Where the lengths are not those of the weight and of [`packed_len`].
-pub fn pack(cpu: &Cpu, geometry: &Geometry, c_in: usize, c_out: usize, weight: &[f32], packed: &mut [f32]) {
-    assert_eq!(weight.len(), geometry.weight(c_in, c_out).elements(), "the weight's length");
-    assert_eq!(packed.len(), packed_len(cpu, geometry, c_in, c_out), "the packed weight's length");
-    // Any input of the kernel's own size has all taps.
-    let taps = TapConv {
-        n: 1,
-        rows: taps::Axis::forward(geometry, 0, 1, 1),
-        columns: taps::Axis::forward(geometry, 1, 1, 1),
-        layout: layout(cpu, geometry.groups, c_in, c_out),
-        out_h: 1,
-        out_w: 1,
-    };
-    pack_all(cpu, &[(&taps, Direction::Forward)], geometry, weight, packed);
+pub fn pack(cpu: &Cpu, geometry: &Geometry, x: Shape, y: Shape, weight: &[f32], packed: &mut [f32]) {
+    let conv = TapConv::forward(cpu, geometry, x, y);
+    assert_eq!(weight.len(), geometry.weight(x.c, y.c).elements(), "the weight's length");
+    assert_eq!(packed.len(), conv.packed(), "the packed weight's length");
+    pack_all(cpu, &[(&conv, Direction::Forward)], geometry, weight, packed);
 }
 
 /// Packs `weight` for each of `convs`, one after the other in `packed`.
@@ -128,7 +126,7 @@ fn pack_all(
     for &(conv, direction) in convs {
         for index in 0..conv.layout.panels() {
             let panel = conv.layout.panel(index);
-            let length = conv.k() * panel.vectors * conv.layout.lanes;
+            let length = conv.packed_rows() * panel.vectors * conv.layout.lanes;
             let (own, others) = rest.split_at_mut(length);
             pieces.push((conv, direction, panel, own));
             rest = others;
@@ -138,7 +136,12 @@ fn pack_all(
     let pack_pieces = |pieces: Vec<(&TapConv, Direction, taps::Panel, &mut [f32])>| {
         for (conv, direction, panel, own) in pieces {
             let axes = [&conv.rows, &conv.columns];
-            pack_panel(&conv.layout, &panel, direction, geometry.kernel, axes, weight, own);
+            // Transformed weights grow from their end.
+            let start = own.len() - conv.k() * panel.vectors * conv.layout.lanes;
+            pack_panel(&conv.layout, &panel, direction, geometry.kernel, axes, weight, &mut own[start..]);
+            if conv.winograd {
+                vector::dispatch(cpu, WeightTransform { panel: own });
+            }
         }
     };
     let mut batches = vec![Vec::new()];
@@ -159,13 +162,16 @@ fn pack_all(
 /// Numbers of workspace that [`forward_packed`] needs for `x` → `y`, statistics included.
 pub fn forward_packed_workspace(cpu: &Cpu, geometry: &Geometry, x: Shape, y: Shape) -> usize {
     let conv = TapConv::forward(cpu, geometry, x, y);
-    let chunks = conv.chunks();
-    SLACK + round_up(chunks.count * 2 * y.c) + cpu.threads() * chunks.scratch
+    // With a prologue or without: whichever takes more of each.
+    let needs = [false, true].map(|prologue| run::needs(&conv, prologue));
+    let partials = needs.each_ref().map(|(chunks, _)| round_up(chunks.len() * 2 * y.c));
+    let scratch = needs.map(|(_, scratch)| scratch);
+    SLACK + partials[0].max(partials[1]) + cpu.threads() * scratch[0].max(scratch[1])
 }
 
 /// Numbers of workspace that [`forward`] needs for `x` → `y`, statistics included.
 pub fn forward_workspace(cpu: &Cpu, geometry: &Geometry, x: Shape, y: Shape) -> usize {
-    forward_packed_workspace(cpu, geometry, x, y) + round_up(packed_len(cpu, geometry, x.c, y.c))
+    forward_packed_workspace(cpu, geometry, x, y) + round_up(packed_len(cpu, geometry, x, y))
 }
 
 /// `y = epilogue(conv(prologue(x), weight))`: `x` `[n, h, w, c_in]`, `weight` `[c_out, kernel_h,
@@ -183,10 +189,11 @@ pub fn forward(
     y: ViewMut<f32>,
     workspace: &mut [f32],
 ) {
-    let (c_in, c_out) = (x.shape().c, y.shape().c);
-    let length = packed_len(cpu, geometry, c_in, c_out);
+    let (from, to) = (x.shape(), y.shape());
+    check(geometry, from, to);
+    let length = packed_len(cpu, geometry, from, to);
     let (packed, workspace) = aligned(workspace).split_at_mut(round_up(length));
-    pack(cpu, geometry, c_in, c_out, weight, &mut packed[..length]);
+    pack(cpu, geometry, from, to, weight, &mut packed[..length]);
     forward_packed(cpu, geometry, x, &packed[..length], prologue, epilogue, y, workspace);
 }
 
@@ -206,7 +213,6 @@ pub fn forward_packed(
 ) {
     let (from, to) = (x.shape(), y.shape());
     check(geometry, from, to);
-    assert_eq!(packed.len(), packed_len(cpu, geometry, from.c, to.c), "the packed weight's length");
     check_prologue(prologue, from.c);
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == to.c), "a bias per output channel");
     if let Some(residual) = &epilogue.residual {
@@ -220,8 +226,9 @@ pub fn forward_packed(
         return;
     }
     let conv = TapConv::forward(cpu, geometry, from, to);
-    let (chunks, width) = (conv.chunks(), conv.columns.count);
-    let (partials, workspace) = aligned(workspace).split_at_mut(round_up(chunks.count * 2 * to.c));
+    assert_eq!(packed.len(), conv.packed(), "the packed weight's length");
+    let (chunks, scratch) = run::needs(&conv, prologue.is_some());
+    let (partials, workspace) = aligned(workspace).split_at_mut(round_up(chunks.len() * 2 * to.c));
     let job = Job {
         conv,
         x,
@@ -234,10 +241,10 @@ pub fn forward_packed(
         residual: epilogue.residual,
         partials: epilogue.stats.is_some().then_some(Shared(partials.as_mut_ptr())),
     };
-    run::run(cpu, &[job], workspace, chunks.scratch);
+    run::run(cpu, &[job], workspace, scratch);
     if let Some(stats) = epilogue.stats {
         assert_eq!(stats.len(), 2 * to.c, "two statistics per output channel");
-        combine_moments(&chunks, width, partials, stats);
+        combine_moments(&chunks, partials, stats);
     }
 }
 

@@ -1,5 +1,8 @@
 //! Packing: weights into panels and back, map rows into a padded scratch.
 
+// Tiles of vectors are indexed by the constants that size them: what the compiler unrolls.
+#![allow(clippy::needless_range_loop)]
+
 use super::Prologue;
 use super::taps::{Axis, Layout, Panel};
 use super::tile::MAX_WIDTH;
@@ -105,7 +108,7 @@ pub struct UnpackPanel<'a> {
     pub panel: Panel,
     /// Rows of a packed panel.
     pub k: usize,
-    /// All panels' partial sums.
+    /// The panel's partial sums.
     pub partials: &'a [&'a [f32]],
     /// Receives the gradients of the panel's output channels, `[channels, k]`.
     pub weight: &'a mut [f32],
@@ -124,7 +127,7 @@ impl Task for UnpackPanel<'_> {
             let rows = ROWS.min(k - block);
             let total = &mut total[..rows * width];
             for (i, partial) in self.partials.iter().enumerate() {
-                let part = &partial[self.panel.before * k + block * width..][..rows * width];
+                let part = &partial[block * width..][..rows * width];
                 if i == 0 {
                     total.copy_from_slice(part);
                 } else {
@@ -157,8 +160,10 @@ pub struct PackRows<'a> {
     pub column: isize,
     /// Its columns.
     pub columns: usize,
-    /// Receives `[rows, columns, c]`.
+    /// Receives `[rows, columns, c]`, pixels `pitch` apart.
     pub to: *mut f32,
+    /// Numbers from one of its pixels to the next.
+    pub pitch: usize,
 }
 
 impl Task for PackRows<'_> {
@@ -166,35 +171,35 @@ impl Task for PackRows<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
         let shape = self.x.shape();
-        let (c, stride) = (shape.c, self.x.pixel_stride());
+        let (c, stride, pitch) = (shape.c, self.x.pixel_stride(), self.pitch);
         // The part of a row that exists.
         let left = (-self.column).clamp(0, self.columns as isize) as usize;
         let end = (shape.w as isize - self.column).clamp(left as isize, self.columns as isize) as usize;
         for r in 0..self.rows {
             let y = self.row + r as isize;
-            // SAFETY: `to` has room for rows · columns · c numbers; the pixels read are those of
+            // SAFETY: `to` has room for rows · columns pixels; the pixels read are those of
             // row y, columns column + left .. column + end, which lie in the map.
             unsafe {
-                let to = self.to.add(r * self.columns * c);
+                let to = self.to.add(r * self.columns * pitch);
                 if y < 0 || y >= shape.h as isize || left == end {
-                    to.write_bytes(0, self.columns * c);
+                    to.write_bytes(0, self.columns * pitch);
                     continue;
                 }
                 let pixel =
                     (self.image * shape.h + y as usize) * shape.w + (self.column + left as isize) as usize;
                 let from = self.x.as_ptr().add(pixel * stride);
-                to.write_bytes(0, left * c);
-                to.add(end * c).write_bytes(0, (self.columns - end) * c);
-                let to = to.add(left * c);
+                to.write_bytes(0, left * pitch);
+                to.add(end * pitch).write_bytes(0, (self.columns - end) * pitch);
+                let to = to.add(left * pitch);
                 match self.prologue {
-                    None if stride == c => to.copy_from_nonoverlapping(from, (end - left) * c),
+                    None if stride == c && pitch == c => to.copy_from_nonoverlapping(from, (end - left) * c),
                     None => {
                         for p in 0..end - left {
-                            copy(l, from.add(p * stride), to.add(p * c), c);
+                            copy(l, from.add(p * stride), to.add(p * pitch), c);
                         }
                     }
                     Some(prologue) => {
-                        let strip = Strip { from, stride, to, c, pixels: end - left };
+                        let strip = Strip { from, stride, to, pitch, c, pixels: end - left };
                         strip.apply(l, &prologue);
                     }
                 }
@@ -227,12 +232,13 @@ struct Strip {
     from: *const f32,
     stride: usize,
     to: *mut f32,
+    pitch: usize,
     c: usize,
     pixels: usize,
 }
 
 // SAFETY of the blocks below: whoever makes a `Strip` has c readable numbers at every pixel of
-// `from`, and c · pixels writable ones at `to`; the prologue has c channels.
+// `from`, and as many writable ones at every pixel of `to`; the prologue has c channels.
 impl Strip {
     #[inline(always)]
     fn apply<L: Lanes>(&self, l: L, prologue: &Prologue) {
@@ -269,7 +275,7 @@ impl Strip {
             for p in 0..self.pixels {
                 let v = l.load_first(self.from.add(p * self.stride + i), rest);
                 let v = activation.apply_lanes(l, l.fma(v, scale, shift));
-                l.store_first(self.to.add(p * self.c + i), rest, v);
+                l.store_first(self.to.add(p * self.pitch + i), rest, v);
             }
         }
     }
@@ -285,7 +291,7 @@ impl Strip {
                 shift[n] = l.load(prologue.shift.as_ptr().add(i + n * L::LANES));
             }
             for p in 0..self.pixels {
-                let (from, to) = (self.from.add(p * self.stride + i), self.to.add(p * self.c + i));
+                let (from, to) = (self.from.add(p * self.stride + i), self.to.add(p * self.pitch + i));
                 for n in 0..N {
                     let v = l.fma(l.load(from.add(n * L::LANES)), scale[n], shift[n]);
                     l.store(to.add(n * L::LANES), activation.apply_lanes(l, v));

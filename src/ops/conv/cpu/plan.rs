@@ -9,12 +9,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::super::Geometry;
 use super::taps::{Axis, Layout};
 use super::tile::MAX_ROWS;
+use super::winograd;
 use crate::runtime::Cpu;
 use crate::runtime::vector::{self, Lanes, Task};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, View};
 
 /// Numbers of a chunk's source that should fit a second-level cache beside the weights: 256 KiB.
 const SOURCE_BUDGET: usize = 64 << 10;
+/// Numbers of a chunk's source that fit a first-level cache beside other things: 24 KiB.
+const SMALL_BUDGET: usize = 6 << 10;
+/// Pixels this many numbers apart (or a multiple) fall on the same few lines of a first-level cache.
+const ALIAS: usize = 1024;
 /// Pixels that make the reading of a weight panel worth while: 6 tiles.
 const FEW_PIXELS: usize = 6 * MAX_ROWS;
 /// Pixels beyond which nothing is gained.
@@ -40,6 +45,8 @@ pub struct TapConv {
     pub out_h: usize,
     /// Columns of the whole result map.
     pub out_w: usize,
+    /// By Winograd's algorithm.
+    pub winograd: bool,
 }
 
 /// A 1×1 kernel at stride 1 without padding: rows and images do not matter.
@@ -61,7 +68,15 @@ impl TapConv {
             layout,
             out_h: y.h,
             out_w: y.w,
+            winograd: false,
         }
+        .choose()
+    }
+
+    /// Chooses the algorithm.
+    fn choose(mut self) -> Self {
+        self.winograd = winograd::suits(&self);
+        self
     }
 
     /// The parts of the input gradient from `y` (of dy) to `x` (of dx).
@@ -78,16 +93,17 @@ impl TapConv {
             layout,
             out_h: x.h,
             out_w: x.w,
+            winograd: false,
         };
         Axis::backward(geometry, 0, x.h, y.h)
             .iter()
-            .flat_map(|rows| columns.iter().map(move |columns| part(rows, columns)))
+            .flat_map(|rows| columns.iter().map(move |columns| part(rows, columns).choose()))
             .collect()
     }
 
     fn pointwise(pixels: usize, layout: Layout) -> Self {
         let (rows, columns) = (Axis::pointwise(pixels), Axis::pointwise(1));
-        TapConv { n: 1, rows, columns, layout, out_h: pixels, out_w: 1 }
+        TapConv { n: 1, rows, columns, layout, out_h: pixels, out_w: 1, winograd: false }
     }
 
     /// Taps that contribute.
@@ -95,14 +111,19 @@ impl TapConv {
         self.rows.taps.len() * self.columns.taps.len()
     }
 
-    /// Rows of a packed panel.
+    /// Rows of a panel: taps × source channels.
     pub fn k(&self) -> usize {
         self.layout.k(self.taps())
     }
 
+    /// Rows of a packed panel: the same, or transformed.
+    pub fn packed_rows(&self) -> usize {
+        if self.winograd { winograd::POSITIONS * self.layout.c_in } else { self.k() }
+    }
+
     /// Packed numbers of all panels.
     pub fn packed(&self) -> usize {
-        self.k() * self.layout.packed_channels()
+        self.packed_rows() * self.layout.packed_channels()
     }
 
     /// Whether every window lies in the map, so that the source can be read where it is.
@@ -110,18 +131,35 @@ impl TapConv {
         self.rows.inside() && self.columns.inside()
     }
 
+    /// Whether the source is read where it is: nothing is to be done to it, and its pixels do not
+    /// evict each other from the cache.
+    pub fn direct(&self, x: View<f32>, prologue: bool) -> bool {
+        !prologue && self.inside() && (self.layout.depthwise || !x.pixel_stride().is_multiple_of(ALIAS))
+    }
+
     /// Numbers of the scratch that `rows` rows of results read.
     fn source(&self, rows: usize) -> usize {
-        self.rows.span(rows) * self.columns.span(self.columns.count) * self.layout.c_in
+        self.rows.span(rows) * self.scratch_pitches().row
+    }
+
+    /// Cuts the rows into chunks for a forward convolution. One that reads every pixel once, through
+    /// a prologue, gains nothing from a chunk beyond the first-level cache.
+    pub fn chunks_for(&self, prologue: bool) -> Chunks {
+        let once = prologue && self.columns.count == 1 && self.taps() == 1;
+        self.chunks_within(if once { SMALL_BUDGET } else { SOURCE_BUDGET })
     }
 
     /// Cuts the rows into chunks.
     pub fn chunks(&self) -> Chunks {
+        self.chunks_within(SOURCE_BUDGET)
+    }
+
+    fn chunks_within(&self, budget: usize) -> Chunks {
         let (height, width) = (self.rows.count, self.columns.count);
         let few = FEW_PIXELS.div_ceil(width);
         let many = MANY_PIXELS.div_ceil(width).max(few);
         let mut rows = few.min(height);
-        while rows < many.min(height) && self.source(rows + 1) <= SOURCE_BUDGET {
+        while rows < many.min(height) && self.source(rows + 1) <= budget {
             rows += 1;
         }
         // Fewer rows where that is what it takes to have work for everyone.
@@ -173,7 +211,8 @@ pub struct Pitches {
 impl TapConv {
     /// The pitches of the scratch.
     pub fn scratch_pitches(&self) -> Pitches {
-        let pixel = self.layout.c_in;
+        let c = self.layout.c_in;
+        let pixel = if c > 0 && c.is_multiple_of(ALIAS) { c + ALIGN } else { c };
         Pitches { row: self.columns.span(self.columns.count) * pixel, pixel }
     }
 

@@ -5,7 +5,7 @@ use super::pack::PackRows;
 use super::plan::{Chunks, Pitches, Shared, TapConv, share};
 use super::taps::Panel;
 use super::tile::{DepthDot, Dot, DotArguments, MAX_ROWS, MAX_TILE, MAX_WIDTH, Store, Tile, by_size};
-use super::{Prologue, Residual, ResidualSource};
+use super::{Prologue, Residual, ResidualSource, winograd};
 use crate::runtime::vector::{self, LEAKY_SLOPE, Lanes, Task};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::View;
@@ -34,6 +34,78 @@ pub struct Job<'a> {
     pub partials: Option<Shared>,
 }
 
+impl Job<'_> {
+    /// A panel's biases, zero beyond its channels.
+    pub fn panel_bias(&self, panel: &Panel) -> [f32; MAX_WIDTH] {
+        let mut bias = [0.0; MAX_WIDTH];
+        if let Some(all) = self.bias {
+            bias[..panel.channels].copy_from_slice(&all[panel.channel..][..panel.channels]);
+        }
+        bias
+    }
+
+    /// The slope of an epilogue that runs in the micro-kernel's registers, and whether it adds to
+    /// what is there; `None` for one that does not.
+    fn simple(&self) -> Option<(f32, bool)> {
+        let slope = match self.activation {
+            Activation::Linear => 1.0,
+            Activation::Leaky => LEAKY_SLOPE,
+            _ => return None,
+        };
+        let accumulate = match self.residual {
+            None => false,
+            Some(Residual { source: ResidualSource::InPlace, channels, before_activation: false }) => {
+                if channels < self.conv.layout.groups * self.conv.layout.c_out {
+                    return None;
+                }
+                true
+            }
+            Some(_) => return None,
+        };
+        // Statistics are of what comes before the activation.
+        (self.partials.is_none() || slope == 1.0 && !accumulate).then_some((slope, accumulate))
+    }
+
+    /// The residual as a panel's tiles see it.
+    pub fn panel_residual(&self, panel: &Panel) -> Option<TileResidual> {
+        let residual = self.residual?;
+        let channels = residual.channels.saturating_sub(panel.channel).min(panel.channels);
+        let (base, stride) = match residual.source {
+            ResidualSource::View(view) => (view.as_ptr(), view.pixel_stride()),
+            ResidualSource::InPlace => (self.y.0.cast_const(), self.y_stride),
+        };
+        Some(TileResidual {
+            base: base.wrapping_add(panel.channel),
+            strides: [stride, self.y_stride],
+            channels,
+            before_activation: residual.before_activation,
+        })
+    }
+
+    /// Writes a panel's moments over the `pixels` of a chunk.
+    pub fn store_moments(
+        &self,
+        partials: Shared,
+        moments: &Moments,
+        chunk: usize,
+        panel: &Panel,
+        pixels: usize,
+    ) {
+        let layout = &self.conv.layout;
+        let c = layout.groups * layout.c_out;
+        for j in 0..panel.channels {
+            let (sum, square) = (moments.sum[j], moments.square[j]);
+            let shift = sum / pixels as f32;
+            // SAFETY: the place of this chunk and channel in `[chunks, 2, c]`, written by nobody else.
+            unsafe {
+                let to = partials.0.add(chunk * 2 * c + panel.channel + j);
+                to.write(moments.pivot[j] + shift);
+                to.add(c).write((square - sum * shift).max(0.0));
+            }
+        }
+    }
+}
+
 /// What is the same for all of a job's tasks.
 struct Prepared<'a> {
     job: &'a Job<'a>,
@@ -43,8 +115,10 @@ struct Prepared<'a> {
     pitches: Pitches,
     segments: Vec<usize>,
     run: usize,
-    /// Tasks to a chunk of one group.
+    /// Tasks to a batch of one group.
     parts: usize,
+    /// Chunks that follow each other in one task.
+    batch: usize,
     /// Number of the first task.
     first_task: usize,
 }
@@ -52,8 +126,8 @@ struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     fn new(job: &'a Job<'a>, threads: usize, first_task: usize) -> Self {
         let conv = &job.conv;
-        let chunks = conv.chunks();
-        let direct = job.prologue.is_none() && conv.inside();
+        let chunks = conv.chunks_for(job.prologue.is_some());
+        let direct = conv.direct(job.x, job.prologue.is_some());
         let pitches = if direct {
             let pixel = job.x.pixel_stride();
             Pitches { row: conv.columns.in_len * pixel, pixel }
@@ -63,22 +137,33 @@ impl<'a> Prepared<'a> {
         let (segments, run) = conv.segments(pitches);
         let wanted = (8 * threads).div_ceil(chunks.count * conv.layout.groups);
         let parts = wanted.clamp(1, conv.layout.panels_per_group());
-        Prepared { job, chunks, direct, pitches, segments, run, parts, first_task }
+        let batch = (chunks.count / (16 * threads)).clamp(1, 8);
+        Prepared { job, chunks, direct, pitches, segments, run, parts, batch, first_task }
     }
 
     fn tasks(&self) -> usize {
-        self.chunks.count * self.job.conv.layout.groups * self.parts
+        self.chunks.count.div_ceil(self.batch) * self.job.conv.layout.groups * self.parts
     }
 }
 
-/// Numbers of scratch that each thread needs for `convs`.
-pub fn scratch<'a>(convs: impl IntoIterator<Item = &'a TapConv>) -> usize {
-    convs.into_iter().map(|conv| conv.chunks().scratch).max().unwrap_or(0)
+/// What a convolution's work takes: pixels of each chunk, and numbers of scratch for each thread.
+pub fn needs(conv: &TapConv, prologue: bool) -> (Vec<usize>, usize) {
+    if conv.winograd {
+        let blocks = winograd::Blocks::of(conv);
+        return ((0..blocks.count).map(|block| blocks.pixels(block)).collect(), blocks.scratch());
+    }
+    let chunks = conv.chunks_for(prologue);
+    ((0..chunks.count).map(|chunk| chunks.at(chunk).2 * conv.columns.count).collect(), chunks.scratch)
 }
 
 /// Runs `jobs`, whose results do not overlap, each thread with `per_worker` numbers of `workspace`
-/// (at least [`scratch`] of all).
+/// (as many as the neediest of them [`needs`]).
 pub fn run(cpu: &Cpu, jobs: &[Job], workspace: &mut [f32], per_worker: usize) {
+    if let [job] = jobs
+        && job.conv.winograd
+    {
+        return winograd::run(cpu, job, workspace);
+    }
     let mut prepared: Vec<Prepared> = Vec::with_capacity(jobs.len());
     let mut tasks = 0;
     for job in jobs {
@@ -109,34 +194,37 @@ impl Task for Worker<'_> {
             let inner = task - prepared.first_task;
             let groups = prepared.job.conv.layout.groups;
             let (part, group) = (inner % prepared.parts, inner / prepared.parts % groups);
-            let chunk = inner / prepared.parts / groups;
-            let key = (prepared.first_task, chunk, group);
-            let base = if prepared.direct {
-                prepared.direct_base(chunk, group)
-            } else {
-                if held != Some(key) {
-                    prepared.pack(l, chunk, group, self.scratch);
-                    held = Some(key);
+            let batch = inner / prepared.parts / groups * prepared.batch;
+            for chunk in batch..prepared.chunks.count.min(batch + prepared.batch) {
+                let key = (prepared.first_task, chunk, group);
+                let base = if prepared.direct {
+                    prepared.direct_base(chunk, group)
+                } else {
+                    if held != Some(key) {
+                        prepared.pack(l, chunk, group, self.scratch);
+                        held = Some(key);
+                    }
+                    self.scratch.as_ptr()
+                };
+                let per_group = prepared.job.conv.layout.panels_per_group();
+                let range = part * per_group / prepared.parts..(part + 1) * per_group / prepared.parts;
+                for index in range.clone() {
+                    prepared.panel(l, chunk, group * per_group + index, base, index == range.start);
                 }
-                self.scratch.as_ptr()
-            };
-            let per_group = prepared.job.conv.layout.panels_per_group();
-            for index in part * per_group / prepared.parts..(part + 1) * per_group / prepared.parts {
-                prepared.panel(l, chunk, group * per_group + index, base);
             }
         }
     }
 }
 
 impl Prepared<'_> {
-    /// The source of a chunk's first pixel, in the map.
+    /// The source of a chunk's first pixel, in the map (or before it, where there is padding).
     fn direct_base(&self, chunk: usize, group: usize) -> *const f32 {
         let conv = &self.job.conv;
         let (image, row, _) = self.chunks.at(chunk);
-        let y = image * conv.rows.in_len + row * conv.rows.in_step + conv.rows.first() as usize;
-        let pixel = y * conv.columns.in_len + conv.columns.first() as usize;
+        let y = (image * conv.rows.in_len + row * conv.rows.in_step).wrapping_add_signed(conv.rows.first());
+        let pixel = y.wrapping_mul(conv.columns.in_len).wrapping_add_signed(conv.columns.first());
         let (channel, _) = conv.layout.source(group);
-        self.job.x.as_ptr().wrapping_add(pixel * self.pitches.pixel + channel)
+        self.job.x.as_ptr().wrapping_add(pixel.wrapping_mul(self.job.x.pixel_stride()).wrapping_add(channel))
     }
 
     /// Fills the scratch with a chunk's source.
@@ -146,7 +234,10 @@ impl Prepared<'_> {
         let (image, row, rows) = self.chunks.at(chunk);
         let (channel, c) = conv.layout.source(group);
         let (rows_spanned, columns) = (conv.rows.span(rows), conv.columns.span(conv.columns.count));
-        assert!(rows_spanned * columns * c <= scratch.len(), "the scratch is as long as planned");
+        assert!(
+            rows_spanned * columns * self.pitches.pixel <= scratch.len(),
+            "the scratch is as long as planned"
+        );
         let mut x = self.job.x;
         if conv.columns.in_len == 1 {
             x = flat_column(x);
@@ -160,25 +251,24 @@ impl Prepared<'_> {
             column: conv.columns.first(),
             columns,
             to: scratch.as_mut_ptr(),
+            pitch: self.pitches.pixel,
         });
     }
 
     /// One panel of a chunk: tile by tile.
     #[inline(always)]
-    fn panel<L: Lanes>(&self, l: L, chunk: usize, index: usize, base: *const f32) {
+    fn panel<L: Lanes>(&self, l: L, chunk: usize, index: usize, base: *const f32, first: bool) {
         let (job, conv) = (self.job, &self.job.conv);
         let panel = conv.layout.panel(index);
         let (image, row, rows) = self.chunks.at(chunk);
         let (width, pixels) = (conv.columns.count, rows * conv.columns.count);
         let weight = &job.packed[panel.before * conv.k()..][..conv.k() * panel.vectors * L::LANES];
-        let mut bias = [0.0; MAX_WIDTH];
-        if let Some(all) = job.bias {
-            bias[..panel.channels].copy_from_slice(&all[panel.channel..][..panel.channels]);
-        }
+        let bias = job.panel_bias(&panel);
         let mut tile = Aligned([0.0f32; MAX_TILE]);
         let mut moments = job.partials.map(|_| Moments::new());
-        let residual = self.residual(&panel);
-        let simple = self.simple();
+        let moments_pointer = moments.as_mut().map(std::ptr::from_mut);
+        let residual = job.panel_residual(&panel);
+        let simple = job.simple();
         let x = if conv.layout.depthwise { base.wrapping_add(panel.channel) } else { base };
         let y = job.y.0.wrapping_add(panel.channel);
         // Numbers from one source pixel, and from one result pixel, to the next: right and down.
@@ -187,10 +277,16 @@ impl Prepared<'_> {
         let first_row = image * conv.out_h + conv.rows.out_start + row * conv.rows.out_step;
         let start = (first_row * conv.out_w + conv.columns.out_start) * job.y_stride;
         let tiles = pixels.div_ceil(Tile::<L>::ROWS);
+        // Where pixels are read once and in order, the first panel asks for those that come next:
+        // the next tile's where they lie, or the next chunk's that will be packed.
+        let pointwise = conv.columns.count == 1 && conv.taps() == 1 && first;
+        let stride = job.x.pixel_stride();
+        let coming = self.direct_base(chunk, panel.group);
+        let mut done = 0;
         let (mut r, mut c) = (0, 0);
         let (mut from, mut to) = ([0; MAX_ROWS], [0; MAX_ROWS]);
         for t in 0..tiles {
-            let count = (t + 1) * pixels / tiles - t * pixels / tiles;
+            let count = (t + 1) * pixels / tiles - done;
             let mut at = [r * down[0] + c * right[0], start + r * down[1] + c * right[1]];
             for (from, to) in from.iter_mut().zip(&mut to).take(count) {
                 (*from, *to) = (at[0], at[1]);
@@ -207,6 +303,10 @@ impl Prepared<'_> {
                 segments: &self.segments,
                 run: self.run,
                 weight: weight.as_ptr(),
+                coming: pointwise.then(|| {
+                    let pixel = if self.direct { done + count } else { done + pixels };
+                    (coming.wrapping_add(pixel * stride), stride)
+                }),
                 channels: panel.channels,
                 store: simple.map(|(slope, accumulate)| Store {
                     y,
@@ -214,6 +314,8 @@ impl Prepared<'_> {
                     bias: &bias,
                     slope,
                     accumulate,
+                    moments: moments_pointer,
+                    first: t == 0,
                 }),
                 tile: tile.0.as_mut_ptr(),
             };
@@ -222,6 +324,7 @@ impl Prepared<'_> {
             } else {
                 by_size!(l, count, panel.vectors, Dot, &arguments);
             }
+            done += count;
             if simple.is_none() {
                 l.call(Finish {
                     tile: tile.0.as_ptr(),
@@ -233,64 +336,14 @@ impl Prepared<'_> {
                     bias: &bias,
                     activation: job.activation,
                     residual,
-                    moments: moments.as_mut(),
+                    // SAFETY: the one access to them at this time.
+                    moments: moments_pointer.map(|moments| unsafe { &mut *moments }),
+                    first: t == 0,
                 });
             }
         }
         if let (Some(partials), Some(moments)) = (job.partials, moments) {
-            self.store_moments(partials, &moments, chunk, &panel, pixels);
-        }
-    }
-
-    /// The slope of an epilogue that runs in the micro-kernel's registers, and whether it adds to
-    /// what is there; `None` for one that does not.
-    fn simple(&self) -> Option<(f32, bool)> {
-        let job = self.job;
-        let slope = match job.activation {
-            Activation::Linear => 1.0,
-            Activation::Leaky => LEAKY_SLOPE,
-            _ => return None,
-        };
-        let accumulate = match job.residual {
-            None => false,
-            Some(Residual { source: ResidualSource::InPlace, channels, before_activation: false }) => {
-                if channels < job.conv.layout.groups * job.conv.layout.c_out {
-                    return None;
-                }
-                true
-            }
-            Some(_) => return None,
-        };
-        job.partials.is_none().then_some((slope, accumulate))
-    }
-
-    fn residual(&self, panel: &Panel) -> Option<TileResidual> {
-        let residual = self.job.residual?;
-        let channels = residual.channels.saturating_sub(panel.channel).min(panel.channels);
-        let (base, stride) = match residual.source {
-            ResidualSource::View(view) => (view.as_ptr(), view.pixel_stride()),
-            ResidualSource::InPlace => (self.job.y.0.cast_const(), self.job.y_stride),
-        };
-        Some(TileResidual {
-            base: base.wrapping_add(panel.channel),
-            strides: [stride, self.job.y_stride],
-            channels,
-            before_activation: residual.before_activation,
-        })
-    }
-
-    fn store_moments(&self, partials: Shared, moments: &Moments, chunk: usize, panel: &Panel, pixels: usize) {
-        let layout = &self.job.conv.layout;
-        let c = layout.groups * layout.c_out;
-        for j in 0..panel.channels {
-            let (sum, square) = (moments.sum[j], moments.square[j]);
-            let shift = sum / pixels as f32;
-            // SAFETY: the place of this chunk and channel in `[chunks, 2, c]`, written by nobody else.
-            unsafe {
-                let to = partials.0.add(chunk * 2 * c + panel.channel + j);
-                to.write(moments.pivot[j] + shift);
-                to.add(c).write((square - sum * shift).max(0.0));
-            }
+            job.store_moments(partials, &moments, chunk, &panel, pixels);
         }
     }
 }
@@ -310,18 +363,18 @@ pub fn flat_column(x: View<f32>) -> View<f32> {
 #[repr(align(64))]
 struct Aligned([f32; MAX_TILE]);
 
-/// Mean and biased variance of every channel, from the chunks' partial moments (Chan, Golub and
-/// LeVeque 1979), in double precision and in the order of the chunks.
-pub fn combine_moments(chunks: &Chunks, width: usize, partials: &[f32], stats: &mut [f32]) {
+/// Mean and biased variance of every channel, from the partial moments of chunks of so many `pixels`
+/// (Chan, Golub and LeVeque 1979), in double precision and in the order of the chunks.
+pub fn combine_moments(pixels: &[usize], partials: &[f32], stats: &mut [f32]) {
     let c = stats.len() / 2;
     for channel in 0..c {
         let (mut count, mut mean, mut m2) = (0.0f64, 0.0f64, 0.0f64);
-        for chunk in 0..chunks.count {
-            let pixels = (chunks.at(chunk).2 * width) as f64;
-            let delta = f64::from(partials[chunk * 2 * c + channel]) - mean;
+        for (chunk, pixels) in partials.chunks_exact(2 * c).zip(pixels) {
+            let pixels = *pixels as f64;
+            let delta = f64::from(chunk[channel]) - mean;
             let total = count + pixels;
             mean += delta * pixels / total;
-            m2 += f64::from(partials[chunk * 2 * c + c + channel]) + delta * delta * count * pixels / total;
+            m2 += f64::from(chunk[c + channel]) + delta * delta * count * pixels / total;
             count = total;
         }
         stats[channel] = mean as f32;

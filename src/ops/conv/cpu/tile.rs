@@ -10,10 +10,16 @@
 //! Everything is generic over [`Lanes`]; M and N are constants so that the tile lives in registers,
 //! and [`by_size!`] picks the constant for a run-time size.
 
+// Tiles of vectors are indexed by the constants that size them: what the compiler unrolls.
+#![allow(clippy::needless_range_loop)]
+
+use super::finish::Moments;
 use crate::runtime::vector::{Lanes, Task};
 
 /// The most pixels (or weight rows) in a tile, on any instruction set.
 pub const MAX_ROWS: usize = 14;
+/// Numbers in a cache line.
+const LINE: usize = 16;
 /// The most channels in a panel.
 pub const MAX_WIDTH: usize = 32;
 /// The most numbers in a tile.
@@ -65,6 +71,10 @@ pub struct Store<'a> {
     pub slope: f32,
     /// Add to what the map holds.
     pub accumulate: bool,
+    /// The statistics of what comes after the bias.
+    pub moments: Option<*mut Moments>,
+    /// Whether the statistics start with this tile.
+    pub first: bool,
 }
 
 /// What [`Dot`] and [`DepthDot`] read and write.
@@ -79,6 +89,8 @@ pub struct DotArguments<'a> {
     pub run: usize,
     /// The weight panel, `[segments · run, N · LANES]`.
     pub weight: *const f32,
+    /// Pixels to ask for in time, and the numbers from one to the next: as many as the tile has.
+    pub coming: Option<(*const f32, usize)>,
     /// How many of the panel's channels exist.
     pub channels: usize,
     /// Where the tile goes, if its epilogue is simple.
@@ -108,17 +120,27 @@ impl<const M: usize, const N: usize> Task for Dot<'_, M, N> {
                 for m in 0..M {
                     x[m] = a.x.add(a.pixels[m] + segment);
                 }
-                for k in 0..a.run {
-                    let mut w = [l.splat(0.0); N];
-                    for n in 0..N {
-                        w[n] = l.load(weight.add(n * L::LANES));
-                    }
-                    weight = weight.add(N * L::LANES);
-                    for m in 0..M {
-                        let value = l.splat(*x[m].add(k));
-                        for n in 0..N {
-                            sums[m][n] = l.fma(value, w[n], sums[m][n]);
+                let mut k = 0;
+                while k < a.run {
+                    if let Some((coming, stride)) = a.coming {
+                        for m in 0..M {
+                            l.prefetch(coming.wrapping_add(m * stride + k));
                         }
+                    }
+                    let end = a.run.min(k + LINE);
+                    while k < end {
+                        let mut w = [l.splat(0.0); N];
+                        for n in 0..N {
+                            w[n] = l.load(weight.add(n * L::LANES));
+                        }
+                        weight = weight.add(N * L::LANES);
+                        for m in 0..M {
+                            let value = l.splat(*x[m].add(k));
+                            for n in 0..N {
+                                sums[m][n] = l.fma(value, w[n], sums[m][n]);
+                            }
+                        }
+                        k += 1;
                     }
                 }
             }
@@ -152,6 +174,9 @@ unsafe fn finish<L: Lanes, const M: usize, const N: usize>(
         for n in 0..N {
             bias[n] = l.load(store.bias.as_ptr().add(n * L::LANES));
         }
+        if let Some(moments) = store.moments {
+            gather(l, &mut *moments, store.first, &bias, sums);
+        }
         if channels == N * L::LANES && !store.accumulate {
             for m in 0..M {
                 for n in 0..N {
@@ -172,6 +197,37 @@ unsafe fn finish<L: Lanes, const M: usize, const N: usize>(
                 }
                 l.store_first(at, lanes, v);
             }
+        }
+    }
+}
+
+/// Adds a tile to the statistics.
+#[inline(always)]
+fn gather<L: Lanes, const M: usize, const N: usize>(
+    l: L,
+    moments: &mut Moments,
+    first: bool,
+    bias: &[L::V; N],
+    sums: &[[L::V; N]; M],
+) {
+    for n in 0..N {
+        let at = n * L::LANES;
+        // SAFETY: a panel's N vectors fit the moments' MAX_WIDTH numbers.
+        unsafe {
+            let [pivot, sum, square] = [&mut moments.pivot, &mut moments.sum, &mut moments.square]
+                .map(|numbers| numbers.as_mut_ptr().add(at));
+            if first {
+                l.store(pivot, l.add(sums[0][n], bias[n]));
+            }
+            let pivot = l.sub(l.load(pivot), bias[n]);
+            let (mut s, mut q) = (l.splat(0.0), l.splat(0.0));
+            for m in 0..M {
+                let d = l.sub(sums[m][n], pivot);
+                s = l.add(s, d);
+                q = l.fma(d, d, q);
+            }
+            l.store(sum, l.add(l.load(sum), s));
+            l.store(square, l.add(l.load(square), q));
         }
     }
 }

@@ -10,7 +10,7 @@ use super::plan::{Chunks, Pitches, SLACK, Shared, TapConv, aligned, round_up, sh
 use super::run::flat_column;
 use super::taps::Panel;
 use super::tile::{DepthOuter, MAX_ROWS, Outer, OuterArguments, Tile, by_size};
-use super::{Geometry, Prologue, check, check_prologue};
+use super::{Geometry, Prologue, check, check_prologue, winograd_gradient};
 use crate::runtime::Cpu;
 use crate::runtime::vector::{self, Lanes, Task};
 use crate::tensor::{Shape, View};
@@ -36,14 +36,28 @@ struct Plan {
     scratch: usize,
 }
 
+/// The number of sums for so many numbers of weights, pixels, and pieces to deal out.
+pub fn sums(weights: usize, pixels: usize, pieces: usize) -> usize {
+    let wanted = (SUMS_BUDGET / weights.max(1)).min(pixels / FEW_PIXELS).min(pieces);
+    1 << wanted.clamp(1, MOST_SUMS).ilog2()
+}
+
+/// What a weight gradient is made of.
+pub struct Gradients<'a> {
+    /// The convolution's input.
+    pub x: View<'a, f32>,
+    /// Applied to it.
+    pub prologue: Option<Prologue<'a>>,
+    /// The gradient of the convolution's output.
+    pub dy: View<'a, f32>,
+}
+
 impl Plan {
-    fn new(cpu: &Cpu, geometry: &Geometry, x: Shape, y: Shape) -> Self {
-        let conv = TapConv::forward(cpu, geometry, x, y);
+    fn new(conv: TapConv, y: Shape) -> Self {
         let chunks = conv.chunks();
         let layout = conv.layout;
         let weights = round_up(conv.packed());
-        let wanted = (SUMS_BUDGET / weights.max(1)).min(y.pixels() / FEW_PIXELS).min(chunks.count);
-        let sums = 1 << wanted.clamp(1, MOST_SUMS).ilog2();
+        let sums = sums(weights, y.pixels(), chunks.count);
         let sum = weights + round_up(layout.packed_channels());
         let pixels = chunks.rows * conv.columns.count;
         let scratch = chunks.scratch + round_up(pixels * layout.vectors * layout.lanes);
@@ -53,7 +67,11 @@ impl Plan {
 
 /// Numbers of workspace that [`weight_gradient`] needs for a convolution `x` → `y`.
 pub fn weight_gradient_workspace(cpu: &Cpu, geometry: &Geometry, x: Shape, y: Shape) -> usize {
-    let plan = Plan::new(cpu, geometry, x, y);
+    let conv = TapConv::forward(cpu, geometry, x, y);
+    if conv.winograd {
+        return winograd_gradient::Plan::new(conv).workspace(cpu.threads());
+    }
+    let plan = Plan::new(conv, y);
     SLACK + plan.sums * plan.sum + cpu.threads() * plan.scratch
 }
 
@@ -85,10 +103,15 @@ pub fn weight_gradient(
         }
         return;
     }
-    let plan = Plan::new(cpu, geometry, from, to);
+    let conv = TapConv::forward(cpu, geometry, from, to);
+    if conv.winograd {
+        let gradients = Gradients { x, prologue, dy };
+        return winograd_gradient::Plan::new(conv).run(cpu, &gradients, weight, bias, workspace);
+    }
+    let plan = Plan::new(conv, to);
     let (sums, scratch) = aligned(workspace).split_at_mut(plan.sums * plan.sum);
     let layout = plan.conv.layout;
-    let direct = prologue.is_none() && plan.conv.inside();
+    let direct = plan.conv.direct(x, prologue.is_some());
     let pitches = if direct {
         Pitches { row: plan.conv.columns.in_len * x.pixel_stride(), pixel: x.pixel_stride() }
     } else {
@@ -140,7 +163,8 @@ fn add_up(
     debug_assert_eq!(plan.conv.taps(), geometry.kernel[0] * geometry.kernel[1]);
     cpu.for_each(pieces, |(panel, weight)| {
         let k = plan.conv.k();
-        vector::dispatch(cpu, UnpackPanel { panel, k, partials: &partials, weight });
+        let own: Vec<&[f32]> = partials.iter().map(|partial| &partial[panel.before * k..]).collect();
+        vector::dispatch(cpu, UnpackPanel { panel, k, partials: &own, weight });
     });
     let Some(bias) = bias else { return };
     for index in 0..layout.panels() {
@@ -215,7 +239,10 @@ impl Work<'_> {
             return self.x.as_ptr().wrapping_add(pixel * self.pitches.pixel + channel);
         }
         let (rows_spanned, columns) = (conv.rows.span(rows), conv.columns.span(conv.columns.count));
-        assert!(rows_spanned * columns * c <= scratch.len(), "the scratch is as long as planned");
+        assert!(
+            rows_spanned * columns * self.pitches.pixel <= scratch.len(),
+            "the scratch is as long as planned"
+        );
         l.call(PackRows {
             x: self.x.channels(channel..channel + c),
             prologue: self.prologue.map(|p| p.channels(channel, c)),
@@ -225,6 +252,7 @@ impl Work<'_> {
             column: conv.columns.first(),
             columns,
             to: scratch.as_mut_ptr(),
+            pitch: self.pitches.pixel,
         });
         scratch.as_ptr()
     }

@@ -1,0 +1,141 @@
+//! Costs against numbers worked by hand, and against the networks' published ones.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::analysis::{Summary, training_graph};
+use crate::compile::{Options, compile};
+use crate::device::Device;
+use crate::graph::Mode;
+use crate::nn::{Block, MaxPooling, Style};
+use crate::ops::{add, concat};
+use crate::zoo::{self, NETWORKS};
+
+/// A unit of 8 filters on [2, 4, 4, 3], a unit with a residual around it, pooling, a concat.
+fn small() -> Graph {
+    let mut graph = Graph::new(Mode::Inference);
+    let x = graph.input("images", Shape::new(2, 4, 4, 3)).unwrap();
+    let style = Style::default();
+    let stem = style.unit(8, 3).named(&mut graph, "stem", x).unwrap();
+    let sum = graph
+        .scope("block", |g| {
+            let y = style.unit(8, 1).named(g, "unit", stem)?;
+            add::trace(g, y, stem)
+        })
+        .unwrap();
+    let joined = graph
+        .scope("end", |g| {
+            let a = MaxPooling::half().trace(g, sum)?;
+            let b = MaxPooling::half().trace(g, stem)?;
+            concat::trace(g, &[a, b])
+        })
+        .unwrap();
+    graph.output("joined", joined).unwrap();
+    graph
+}
+
+#[test]
+fn a_small_network_costs_what_it_costs_by_hand() {
+    let graph = small();
+    let program = compile(&graph, Options::new(None)).unwrap();
+    let layers = cost(&graph, &program).unwrap();
+    let names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(names, ["stem", "block.unit", "block", "end"]);
+    let ops: Vec<Vec<String>> = layers.iter().map(|l| l.ops.clone()).collect();
+    assert_eq!(ops[0], ["conv 3×3", "normalize silu"]);
+    assert_eq!(ops[3], ["max pool 2×2/2", "max pool 2×2/2", "concat"]);
+    let outputs: Vec<[usize; 4]> = layers.iter().map(|l| l.output.into()).collect();
+    assert_eq!(outputs, [[2, 4, 4, 8], [2, 4, 4, 8], [2, 4, 4, 8], [2, 2, 2, 16]]);
+
+    // Weight 8·3·3·3 = 216, scale and shift 8 each; mean and variance of 8 channels.
+    assert_eq!(layers[0].cost.params, Parameters { learnable: 216 + 16, stored: 216 + 32 });
+    assert_eq!(layers[1].cost.params, Parameters { learnable: 64 + 16, stored: 64 + 32 });
+    assert_eq!(layers[2].cost.params, Parameters::default());
+
+    // A map of 8 channels has 2·4·4·8 = 256 elements, the input 96. The norm is a multiply-add.
+    assert_eq!(layers[0].cost.flops, Flops { mac2: (2 * 27 * 256 + 2 * 256) as f64, darknet: 13824.0 });
+    assert_eq!(layers[1].cost.flops, Flops { mac2: (2 * 8 * 256 + 2 * 256) as f64, darknet: 4096.0 });
+    assert_eq!(layers[2].cost.flops.mac2, 256.0);
+
+    // Unfused: conv reads input and weight and writes z; normalize reads z and four vectors.
+    let bytes: Vec<usize> = layers.iter().map(|l| l.cost.bytes.unfused / 4).collect();
+    assert_eq!(bytes[0], (96 + 216 + 256) + (256 + 32 + 256));
+    assert_eq!(bytes[2], 3 * 256);
+    assert_eq!(bytes[3], 2 * (256 + 64) + (128 + 128));
+
+    // Fused: conv reads input, folded weight and bias, and writes; the residual is one more read of
+    // the 1×1, the add is gone, and the poolings write into the concat.
+    let bytes: Vec<usize> = layers.iter().map(|l| l.cost.bytes.fused / 4).collect();
+    assert_eq!(bytes, [96 + 216 + 8 + 256, 256 + 64 + 8 + 256 + 256, 0, 2 * (256 + 64)]);
+}
+
+fn programs(name: &str, size: usize, classes: usize, cpu: bool) -> (Graph, Arc<Program>, Arc<Program>) {
+    let device = if cpu { Device::cpu(2).unwrap() } else { Device::Reference };
+    let network = zoo::find(name).unwrap();
+    let mut graph = Graph::new(Mode::Inference);
+    let shape = Shape::new(1, size, size, 3);
+    let images = graph.input("images", shape).unwrap();
+    let heads = network.trace(&mut graph, images, classes).unwrap();
+    for (index, map) in heads.maps.iter().enumerate() {
+        graph.output(&format!("head{index}"), *map).unwrap();
+    }
+    let training = training_graph(&network, shape, classes).unwrap();
+    let (inference, training) = (device.compile(&graph).unwrap(), device.compile(&training).unwrap());
+    (graph, inference, training)
+}
+
+#[test]
+fn yolov7_tiny_costs_what_is_published() {
+    let (graph, inference, training) = programs("yolov7-tiny", 416, 80, true);
+    let summary = Summary::new(&graph, (&inference, 1), (&training, 1)).unwrap();
+    assert_eq!(summary.total.params, Parameters { learnable: 6_227_101, stored: 6_241_885 });
+    assert_eq!((summary.total.flops.darknet / 1e6).round() / 1e3, 5.802);
+    // The norm's multiply-adds and the heads' biases are a little on top.
+    let ratio = summary.total.flops.mac2 / summary.total.flops.darknet;
+    assert!(ratio > 1.0 && ratio < 1.01, "{ratio}");
+    let bytes = summary.total.bytes;
+    assert!(bytes.fused * 10 < bytes.unfused * 6, "{bytes:?}");
+    assert!(summary.memory.training_peak_bytes > summary.memory.inference_peak_bytes);
+    // Every 1×1 and 3×3 convolution is a layer of its own: 58 of them.
+    let convs = summary.layers.iter().filter(|l| l.ops[0].starts_with("conv")).count();
+    assert_eq!(convs, 58);
+}
+
+#[test]
+fn planned_bytes_are_the_bytes_a_session_holds() {
+    for network in NETWORKS {
+        let (graph, inference, training) = programs(network.name, 64, 3, true);
+        let summary = Summary::new(&graph, (&inference, 1), (&training, 1)).unwrap();
+        let device = Device::cpu(2).unwrap();
+        let held = |program: &Arc<Program>| device.session(program.clone()).unwrap().held_bytes();
+        assert_eq!(summary.memory.inference_peak_bytes, held(&inference), "{}", network.name);
+        assert_eq!(summary.memory.training_peak_bytes, held(&training), "{}", network.name);
+    }
+}
+
+#[test]
+fn every_step_is_counted_in_one_layer() {
+    for network in NETWORKS {
+        for cpu in [false, true] {
+            let (graph, inference, _) = programs(network.name, 64, 3, cpu);
+            let layers = cost(&graph, &inference).unwrap();
+            let steps: usize = inference.steps.iter().map(step_bytes).sum();
+            assert_eq!(total(&layers).bytes.fused, steps, "{}", network.name);
+            // A layer with a weight has a convolution, which always moves bytes.
+            for layer in layers.iter().filter(|l| l.cost.params.learnable > 0) {
+                assert!(layer.cost.bytes.fused > 0, "{}: {}", network.name, layer.name);
+            }
+            let pools = |l: &&Layer| l.ops.iter().any(|op| op.starts_with("max pool"));
+            for layer in layers.iter().filter(pools) {
+                assert!(layer.cost.bytes.fused > 0, "{}: {}", network.name, layer.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_program_of_another_graph_is_refused() {
+    let (graph, _, _) = programs("elan-nano", 64, 3, false);
+    let other = compile(&small(), Options::new(None)).unwrap();
+    assert!(cost(&graph, &other).is_err());
+}

@@ -1,0 +1,113 @@
+//! Options that several commands share.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+
+use crate::device::Device;
+use crate::zoo::Network;
+use crate::{Error, Result};
+
+/// The longest side of an input, as of an image.
+const MAX_SIDE: usize = 16_384;
+
+/// An input size in pixels: `416`, or width and height as `416x320`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Width.
+    pub width: usize,
+    /// Height.
+    pub height: usize,
+}
+
+impl Size {
+    /// The size `network` was designed for.
+    pub fn of(network: &Network) -> Self {
+        Size { width: network.size, height: network.size }
+    }
+}
+
+impl FromStr for Size {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (width, height) = text.split_once(['x', '×']).unwrap_or((text, text));
+        let side = |side: &str| side.parse().ok().filter(|side| (1..=MAX_SIDE).contains(side));
+        match (side(width), side(height)) {
+            (Some(width), Some(height)) => Ok(Size { width, height }),
+            _ => Err(Error::invalid(format!(
+                "a size is a number of pixels from 1 to {MAX_SIDE}, or width and height as in 416x320"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{}", self.width, self.height)
+    }
+}
+
+/// A device by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeviceName {
+    /// The host's processor, in f32
+    Cpu,
+    /// Naive kernels in f64: slow, and what the others are held against
+    Reference,
+}
+
+/// Where to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DeviceOptions {
+    /// The device to run on
+    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    device: DeviceName,
+    /// Threads of the cpu device; 0: as many as the machine has
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1024))]
+    threads: u16,
+}
+
+impl DeviceOptions {
+    /// The device.
+    ///
+    /// # Errors
+    /// Where the operating system refuses the threads.
+    pub fn open(&self) -> Result<Device> {
+        match self.device {
+            DeviceName::Cpu => Device::cpu(usize::from(self.threads)),
+            DeviceName::Reference => Ok(Device::Reference),
+        }
+    }
+}
+
+/// Parses a number of classes, images or the like: 1 to 65536.
+pub fn count(text: &str) -> Result<usize> {
+    let number = text.parse().ok().filter(|number| (1..=65_536).contains(number));
+    number.ok_or_else(|| Error::invalid("it must be a whole number from 1 to 65536"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        let size = |text: &str| text.parse::<Size>().ok().map(|s| (s.width, s.height));
+        assert_eq!(size("416"), Some((416, 416)));
+        assert_eq!(size("416x320"), Some((416, 320)));
+        assert_eq!(size("416×320"), Some((416, 320)));
+        for bad in ["", "x", "0", "-1", "416x", "416x0", "1e3", "16385", "99999999999999999999", "1x2x3"] {
+            assert_eq!(size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn counts() {
+        assert_eq!(count("65536").unwrap(), 65_536);
+        for bad in ["0", "65537", "-1", "x", ""] {
+            assert!(count(bad).is_err(), "{bad}");
+        }
+    }
+}

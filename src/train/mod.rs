@@ -1,0 +1,24 @@
+//! Training: one step as one program, the loop around it, and what it leaves behind.
+
+mod config;
+mod evaluate;
+mod optimizer;
+mod picture;
+mod run_folder;
+mod schedule;
+mod step;
+mod trainer;
+mod weights;
+
+pub use config::{AugmentConfig, OptimizerKind, TrainConfig};
+pub use evaluate::{Evaluation, evaluate};
+pub use optimizer::{Optimizer, trace_averages, trace_updates};
+pub use picture::{label_detections, validation_picture};
+pub use run_folder::{EpochMetrics, RunFolder};
+pub use schedule::Schedule;
+pub use step::{StepLoss, TrainStep};
+pub use trainer::{Observer, Outcome, Trainer};
+pub use weights::{DetectorWeights, initial_detector};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! A detector as a file: weights, and what is needed to use them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::detect::{Head, HeadLevel};
+use crate::format::weights;
+use crate::graph::{Graph, Mode};
+use crate::tensor::{Shape, Tensor};
+use crate::zoo::{self, Network};
+use crate::{Error, Result};
+
+/// A trained detector: the network, its classes, anchors and input size, and its weights by name.
+#[derive(Clone, Debug)]
+pub struct DetectorWeights {
+    /// The network.
+    pub network: Network,
+    /// The classes' names.
+    pub classes: Vec<String>,
+    /// Strides and anchors.
+    pub levels: Vec<HeadLevel>,
+    /// The input it was trained at, width and height in pixels.
+    pub size: [usize; 2],
+    /// Parameters and running statistics.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+const FORMAT: &str = "gradpath detector 1";
+
+impl DetectorWeights {
+    /// The head.
+    pub fn head(&self) -> Head {
+        Head { classes: self.classes.len(), levels: self.levels.clone() }
+    }
+
+    /// What the file's header says beside the tensors.
+    ///
+    /// # Errors
+    /// Where it cannot be written, which is a defect.
+    pub fn metadata(&self) -> Result<BTreeMap<String, String>> {
+        let json = |value: serde_json::Result<String>| {
+            value.map_err(|e| Error::internal("weights' metadata cannot be written").caused_by(e))
+        };
+        Ok(BTreeMap::from([
+            ("format".into(), FORMAT.into()),
+            ("network".into(), self.network.name.into()),
+            ("classes".into(), json(serde_json::to_string(&self.classes))?),
+            ("levels".into(), json(serde_json::to_string(&self.levels))?),
+            ("size".into(), json(serde_json::to_string(&self.size))?),
+        ]))
+    }
+
+    /// Writes the file, atomically.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        weights::save(path, &self.tensors, &self.metadata()?)
+    }
+
+    /// Reads a detector from a weight file, or from a run folder, whose `best.safetensors` (or else
+    /// `last.safetensors`) it takes.
+    ///
+    /// # Errors
+    /// Where there is none, it is damaged or foreign, or a tensor is missing or has another shape
+    /// than the network's.
+    pub fn load(path: &Path) -> Result<Self> {
+        let file = find(path)?;
+        let (tensors, metadata) = weights::load(&file)?;
+        let foreign = |what: String| {
+            Error::file(&file, what).fix("give a run folder or a weight file that `gradpath train` wrote")
+        };
+        if metadata.get("format").map(String::as_str) != Some(FORMAT) {
+            return Err(foreign("holds no gradpath detector".into()));
+        }
+        fn field<'a>(metadata: &'a BTreeMap<String, String>, name: &str) -> Result<&'a String, String> {
+            metadata.get(name).ok_or_else(|| format!("does not say its {name}"))
+        }
+        fn json<T: serde::de::DeserializeOwned>(
+            metadata: &BTreeMap<String, String>,
+            name: &str,
+        ) -> Result<T, String> {
+            serde_json::from_str(field(metadata, name)?).map_err(|e| format!("has an unreadable {name}: {e}"))
+        }
+        let name = field(&metadata, "network").map_err(&foreign)?;
+        let network = zoo::find(name).map_err(|e| e.in_file(&file))?;
+        let classes: Vec<String> = json(&metadata, "classes").map_err(&foreign)?;
+        let levels: Vec<HeadLevel> = json(&metadata, "levels").map_err(&foreign)?;
+        let size: [usize; 2] = json(&metadata, "size").map_err(&foreign)?;
+        let strides: Vec<usize> = levels.iter().map(|l| l.stride).collect();
+        let anchors_fit = levels.iter().all(|l| l.anchors.len() == network.anchors_per_head);
+        if strides != network.strides || !anchors_fit {
+            return Err(foreign(format!("has anchors that are not {name}'s")));
+        }
+        let detector = DetectorWeights { network, classes, levels, size, tensors };
+        detector.check().map_err(|e| e.in_file(&file))?;
+        Ok(detector)
+    }
+
+    /// Fails unless the tensors are exactly the network's.
+    fn check(&self) -> Result<()> {
+        let [width, height] = self.size;
+        let mut graph = Graph::new(Mode::Inference);
+        let images = graph.input("images", Shape::new(1, height, width, 3))?;
+        self.network.trace(&mut graph, images, self.classes.len())?;
+        check_tensors(&graph, &self.tensors)
+    }
+}
+
+/// Fails unless `tensors` has every parameter and state of `graph`, in its shape.
+pub(super) fn check_tensors(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    for (_, info) in graph.persistent() {
+        match tensors.get(&info.name) {
+            None => return Err(Error::invalid(format!("there is no tensor {:?}", info.name))),
+            Some(tensor) if tensor.shape() != info.shape => {
+                let message = format!(
+                    "{:?} has the shape {}, and the network's has {}",
+                    info.name,
+                    tensor.shape(),
+                    info.shape
+                );
+                return Err(Error::invalid(message));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The weight file at `path`, or in the run folder at `path`.
+fn find(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let candidates = ["best.safetensors", "last.safetensors"].map(|name| path.join(name));
+    candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+        Error::file(path, "has neither best.safetensors nor last.safetensors")
+            .fix("give a run folder of `gradpath train`, or a weight file")
+    })
+}
+
+/// A detector of `network` with fresh weights.
+///
+/// # Errors
+/// Where the size does not suit the network.
+pub fn initial_detector(
+    network: Network,
+    classes: Vec<String>,
+    levels: Vec<HeadLevel>,
+    size: [usize; 2],
+    seed: u64,
+) -> Result<DetectorWeights> {
+    let mut graph = Graph::new(Mode::Inference);
+    let images = graph.input("images", Shape::new(1, size[1], size[0], 3))?;
+    network.trace(&mut graph, images, classes.len())?;
+    Ok(DetectorWeights { network, classes, levels, size, tensors: graph.initial_state(seed) })
+}
