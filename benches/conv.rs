@@ -226,27 +226,33 @@ fn table(cpu: &Cpu, batch: usize, budget: Duration, only: &str, activation: Acti
         RUNS.map(|(name, _)| format!("{name:>18}")).join("") + "  workspace"
     );
     let mut totals = [0.0; RUNS.len()];
-    let mut flops = 0.0;
+    let mut flops = [0.0; RUNS.len()];
     for layer in LAYERS.iter().filter(|layer| format!("{layer:?}").contains(only)) {
         let (kernel, stride, side, c_in, c_out, times) = *layer;
         let mut bench = Bench::new(cpu, batch, activation, layer);
         let name = format!("{kernel}x{kernel} s{stride} {side}² {c_in}→{c_out} ×{times}");
         let mut line = format!("{name:28} {:9.1}  ", bench.flops() / 1e6);
-        for ((_, run), total) in RUNS.iter().zip(&mut totals) {
+        for (i, ((name, run), total)) in RUNS.iter().zip(&mut totals).enumerate() {
+            if *name == "input grad" && c_in == 3 {
+                // The network's input needs no gradient.
+                line += &format!("{:>18}", "–");
+                continue;
+            }
+            flops[i] += times as f64 * bench.flops();
             let seconds = cpu.install(|| best(budget, || run(&mut bench, cpu)));
             *total += times as f64 * seconds;
             let speed = bench.flops() / seconds;
             line += &format!("{:10.1} {:5.1} %", speed / 1e9, 100.0 * speed / peak);
         }
-        flops += times as f64 * bench.flops();
         line += &format!("{:8.2} MB", 4e-6 * bench.workspace.len() as f64);
         println!("{line}");
     }
     let line: String = totals
         .iter()
-        .map(|t| format!("{:10.1} {:5.1} %", flops / t / 1e9, 100.0 * flops / t / peak))
+        .zip(flops)
+        .map(|(t, flops)| format!("{:10.1} {:5.1} %", flops / t / 1e9, 100.0 * flops / t / peak))
         .collect();
-    println!("{:28} {:9.1}  {line}", "all, as often as they occur", flops / 1e6);
+    println!("{:28} {:9.1}  {line}", "all, as often as they occur", flops[0] / 1e6);
     let line: String = totals.iter().map(|t| format!("{:15.2} ms", t * 1e3)).collect();
     println!("{:28} {:9}  {line}", "", "");
 }

@@ -54,7 +54,7 @@ pub struct Gradients<'a> {
 
 impl Plan {
     fn new(conv: TapConv, y: Shape) -> Self {
-        let chunks = conv.chunks();
+        let chunks = conv.chunks_for_gradient();
         let layout = conv.layout;
         let weights = round_up(conv.packed());
         let sums = sums(weights, y.pixels(), chunks.count);

@@ -273,24 +273,41 @@ impl Block {
         let mut moments = job.partials.map(|_| Moments::new());
         let residual = job.panel_residual(&panel);
         let mut results = Results([0.0; OUT * OUT * MAX_WIDTH]);
+        let simple = job.simple().filter(|(_, accumulate)| !accumulate);
         let y = job.y.0.wrapping_add(panel.channel);
         for t in 0..count {
             let tile = [t / self.tiles[1] * OUT, t % self.tiles[1] * OUT];
             let [rows, columns] = [0, 1].map(|i| OUT.min(self.results[i] - tile[i]));
-            l.call(OutputTransform {
-                from: products[t * width..].as_ptr(),
-                position: count * width,
-                vectors: panel.vectors,
-                columns,
-                to: &mut results.0,
-            });
+            let from = products[t * width..].as_ptr();
+            let (position, vectors) = (count * width, panel.vectors);
+            let row = self.image * conv.out_h + self.first[0] + tile[0];
+            let start = (row * conv.out_w + self.first[1] + tile[1]) * job.y_stride;
+            if let Some((slope, _)) = simple
+                && rows == OUT
+                && columns == OUT
+            {
+                l.call(OutputStore {
+                    from,
+                    position,
+                    vectors,
+                    channels: panel.channels,
+                    y: y.wrapping_add(start),
+                    pitches: [conv.out_w * job.y_stride, job.y_stride],
+                    bias: &bias,
+                    slope,
+                    moments: moments.as_mut(),
+                    first: t == 0,
+                });
+                continue;
+            }
+            l.call(OutputTransform { from, position, vectors, columns, to: &mut results.0 });
             // A tile has more results than a finish takes: two rows at a time.
             for half in (0..rows).step_by(2) {
                 let mut pixels = [0; MAX_ROWS];
                 let some = (rows - half).min(2) * columns;
                 for (p, pixel) in pixels.iter_mut().enumerate().take(some) {
-                    let row = self.image * conv.out_h + self.first[0] + tile[0] + half + p / columns;
-                    *pixel = (row * conv.out_w + self.first[1] + tile[1] + p % columns) * job.y_stride;
+                    let down = (half + p / columns) * conv.out_w;
+                    *pixel = start + (down + p % columns) * job.y_stride;
                 }
                 l.call(Finish {
                     tile: results.0[half * columns * width..].as_ptr(),
@@ -467,26 +484,107 @@ impl Task for OutputTransform<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
         for n in 0..self.vectors {
-            let mut m = [[l.splat(0.0); IN]; OUT];
             // SAFETY: whoever made this has products at every position; a row of results has at most
             // 4 columns of at most MAX_WIDTH numbers.
             unsafe {
-                let from = self.from.add(n * L::LANES);
-                for column in 0..IN {
-                    let mut v = [l.splat(0.0); IN];
-                    for row in 0..IN {
-                        v[row] = l.load(from.add((row * IN + column) * self.position));
-                    }
-                    let v = output_transform(l, v);
-                    for row in 0..OUT {
-                        m[row][column] = v[row];
-                    }
-                }
+                let results = results(l, self.from.add(n * L::LANES), self.position);
                 for row in 0..OUT {
-                    let v = output_transform(l, m[row]);
                     for column in 0..self.columns {
                         let at = (row * self.columns + column) * self.vectors + n;
-                        l.store(self.to.as_mut_ptr().add(at * L::LANES), v[column]);
+                        l.store(self.to.as_mut_ptr().add(at * L::LANES), results[row][column]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One vector of a tile's results.
+///
+/// # Safety
+/// A vector is readable at all 36 positions, `position` numbers apart from `from`.
+#[inline(always)]
+unsafe fn results<L: Lanes>(l: L, from: *const f32, position: usize) -> [[L::V; OUT]; OUT] {
+    let mut m = [[l.splat(0.0); IN]; OUT];
+    for column in 0..IN {
+        let mut v = [l.splat(0.0); IN];
+        for row in 0..IN {
+            // SAFETY: the caller's promise.
+            v[row] = unsafe { l.load(from.add((row * IN + column) * position)) };
+        }
+        let v = output_transform(l, v);
+        for row in 0..OUT {
+            m[row][column] = v[row];
+        }
+    }
+    let mut y = [[l.splat(0.0); OUT]; OUT];
+    for row in 0..OUT {
+        y[row] = output_transform(l, m[row]);
+    }
+    y
+}
+
+/// Transforms one whole tile's products back and finishes it in registers: bias, statistics, and
+/// max(v, slope · v).
+struct OutputStore<'a> {
+    from: *const f32,
+    /// Numbers from one position to the next.
+    position: usize,
+    vectors: usize,
+    /// Channels that exist.
+    channels: usize,
+    /// The panel's first channel of the tile's first pixel.
+    y: *mut f32,
+    /// Numbers from one pixel to the next: down and to the right.
+    pitches: [usize; 2],
+    bias: &'a [f32; MAX_WIDTH],
+    slope: f32,
+    moments: Option<&'a mut Moments>,
+    /// Whether the statistics start with this tile.
+    first: bool,
+}
+
+impl Task for OutputStore<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let slope = l.splat(self.slope);
+        let mut moments = self.moments;
+        for n in 0..self.vectors {
+            let at = n * L::LANES;
+            let lanes = L::LANES.min(self.channels - at);
+            // SAFETY: whoever made this has products at every position and `channels` of the panel's
+            // channels at every pixel; a panel has at most MAX_WIDTH channels.
+            unsafe {
+                let bias = l.load(self.bias.as_ptr().add(at));
+                let mut z = results(l, self.from.add(at), self.position);
+                for v in z.as_flattened_mut() {
+                    *v = l.add(*v, bias);
+                }
+                if let Some(moments) = &mut moments {
+                    let [pivot, sum, square] = [&mut moments.pivot, &mut moments.sum, &mut moments.square]
+                        .map(|numbers| numbers.as_mut_ptr().add(at));
+                    if self.first {
+                        l.store(pivot, z[0][0]);
+                    }
+                    let (pivot, mut s, mut q) = (l.load(pivot), l.load(sum), l.load(square));
+                    for v in z.as_flattened() {
+                        let d = l.sub(*v, pivot);
+                        s = l.add(s, d);
+                        q = l.fma(d, d, q);
+                    }
+                    l.store(sum, s);
+                    l.store(square, q);
+                }
+                for row in 0..OUT {
+                    for column in 0..OUT {
+                        let to = self.y.add(row * self.pitches[0] + column * self.pitches[1] + at);
+                        let v = l.max(l.mul(slope, z[row][column]), z[row][column]);
+                        if lanes == L::LANES {
+                            l.store(to, v);
+                        } else {
+                            l.store_first(to, lanes, v);
+                        }
                     }
                 }
             }
