@@ -163,7 +163,8 @@ fn write_memory(text: &mut String, what: &str, kept: &str, report: &MemoryReport
         *copies.entry(&copy.scope).or_default() += copy.elements * DType::F32.size();
     }
     for (scope, size) in copies {
-        let _ = writeln!(text, "the concat in {} cannot do without a copy: {}", scope_name(scope), bytes(size));
+        let _ =
+            writeln!(text, "the concat in {} cannot do without a copy: {}", scope_name(scope), bytes(size));
     }
 }
 
