@@ -2,6 +2,7 @@
 
 mod run;
 mod summary;
+mod train;
 
 use std::ffi::OsStr;
 use std::process::{Command, Output};

@@ -8,6 +8,7 @@ use gradpath::ops::conv::Conv;
 use gradpath::ops::max_pool::MaxPool;
 use gradpath::ops::upsample::Upsample;
 use gradpath::ops::{Op, Tape, Value};
+use gradpath::runtime::{Cpu, SimdLevel};
 use gradpath::tensor::{Random, Shape};
 use gradpath::zoo;
 use serde_json::Value as Json;
@@ -168,9 +169,14 @@ impl Deviation {
     }
 }
 
-/// What f32 may be off by in `section`: four times what PyTorch's own f32 is, which sums in another order.
+/// How much more than PyTorch's own f32 run ours may be off by: Winograd's algorithm, which PyTorch does not
+/// use there, costs half a digit in a forward. In a backward ONE leaky unit of the last layer's 6144 that
+/// falls on the other side of its kink is off by 1.2e-2 from there on.
+const MARGIN: f64 = 10.0;
+
+/// What f32 may be off by in `section`.
 fn single(parity: &Json, section: &str) -> Tolerance {
-    let deviation = |kind: &str| 4.0 * parity["f32_deviation"][section][kind].as_f64().unwrap();
+    let deviation = |kind: &str| MARGIN * parity["f32_deviation"][section][kind].as_f64().unwrap();
     Tolerance { norm: deviation("norm"), elements: deviation("elements") }
 }
 
@@ -247,6 +253,11 @@ fn train(device: &Device, loss_tolerance: f64, tolerance: impl Fn(&Json, &str) -
     println!("gradients on {device}: norms {:.1e}, elements {:.1e}", deviation.norm, deviation.elements);
 }
 
+/// The cpu device at every SIMD level that this machine has.
+fn cpus() -> impl Iterator<Item = Device> {
+    SimdLevel::available().into_iter().map(|simd| Device::Cpu(Cpu::with_simd(2, simd).unwrap()))
+}
+
 #[test]
 fn inference_in_f64() {
     infer(&Device::Reference, |_| EXACT);
@@ -254,7 +265,7 @@ fn inference_in_f64() {
 
 #[test]
 fn inference_on_the_cpu() {
-    infer(&Device::cpu(2).unwrap(), |parity| single(parity, "inference_heads"));
+    cpus().for_each(|device| infer(&device, |parity| single(parity, "inference_heads")));
 }
 
 #[test]
@@ -264,7 +275,7 @@ fn training_in_f64() {
 
 #[test]
 fn training_on_the_cpu() {
-    train(&Device::cpu(2).unwrap(), 4e-6, single);
+    cpus().for_each(|device| train(&device, MARGIN * 8e-7, single));
 }
 
 /// Steps of SGD on a machine, and how far each loss may be off.
@@ -289,16 +300,19 @@ fn four_steps_in_f64() {
     descend(Machine::interpreter, &[5e-9, 5e-9, 2e-8, 5e-8]);
 }
 
-/// PyTorch's own f32 run leaves its f64 one by up to 1.4e-2; the losses are held to twice the worst that it
-/// was off by up to then.
+/// PyTorch's own f32 run leaves its f64 one by up to 1.4e-2; the losses are held to four times the worst that
+/// it was off by up to then, and the first to what a forward may be off by.
 #[test]
 fn six_steps_on_the_cpu() {
     let mut worst = 0.0_f64;
-    let mut twice_worst = |deviation: f64| {
+    let mut tolerances = Vec::new();
+    for deviation in numbers(&fixture("parity/parity.json")["f32_deviation"]["sgd_losses"]) {
         worst = worst.max(deviation);
-        2.0 * worst
-    };
-    let deviations = numbers(&fixture("parity/parity.json")["f32_deviation"]["sgd_losses"]);
-    let tolerances: Vec<f64> = deviations.into_iter().map(&mut twice_worst).collect();
-    descend(|graph, state| Machine::compiled(&Device::cpu(2).unwrap(), graph, state), &tolerances);
+        tolerances.push(4.0 * worst);
+    }
+    tolerances[0] *= MARGIN / 4.0;
+    cpus().for_each(|device| {
+        println!("{device}");
+        descend(|graph, state| Machine::compiled(&device, graph, state), &tolerances);
+    });
 }
