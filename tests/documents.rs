@@ -8,6 +8,9 @@ use gradpath::cli::Cli;
 
 #[path = "../examples/block.rs"]
 mod block;
+#[expect(dead_code, reason = "its main prints what the test reads")]
+#[path = "../examples/passes.rs"]
+mod passes;
 
 const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
 
@@ -56,10 +59,25 @@ fn the_readme_shows_the_example_that_is_tested() {
 }
 
 #[test]
+fn the_architecture_shows_what_the_compiler_does() {
+    let listing = passes::listing().unwrap();
+    let shown = fenced(&read("ARCHITECTURE.md"), "text");
+    assert!(shown.len() >= 4);
+    for block in shown {
+        let block = block.join("\n");
+        assert!(listing.contains(&block), "ARCHITECTURE.md shows\n{block}\nand `passes` prints\n{listing}");
+    }
+}
+
+#[test]
 fn every_command_of_the_documents_parses() {
     let mut count = 0;
     for document in DOCUMENTS {
-        for line in fenced(&read(document), "sh").concat() {
+        let text = read(document);
+        // Inline code of one line, as in the table of commands.
+        let inline = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2).map(str::to_owned));
+        let inline = inline.filter(|code| code.starts_with("gradpath ") && code.contains(" --"));
+        for line in fenced(&text, "sh").concat().into_iter().chain(inline) {
             let line = line.trim();
             let command = line.strip_prefix("cargo run --release -- ").or(line.strip_prefix("gradpath "));
             let Some(command) = command.map(|c| c.split(" #").next().unwrap_or(c)) else { continue };
