@@ -29,7 +29,7 @@ fn block(random: &mut Random, c: usize, deep: bool) -> Box<dyn Block> {
     let outer = if mask == Mask::Whole { c } else { filters };
     match random.below(if deep { 14 } else { 5 }) {
         0 => Box::new(style.unit(filters, pick(random, &[1, 3]))),
-        1 if c % 2 == 0 => Box::new(style.unit(4, 3).groups(2)),
+        1 if c.is_multiple_of(2) => Box::new(style.unit(4, 3).groups(2)),
         1 => Box::new(style.unit(c, 3).groups(c)),
         2 => Box::new(bottleneck(style, filters, outer, mask)),
         3 => {
