@@ -4,7 +4,8 @@
 //! `cargo bench --bench conv` prints a table (the best of several runs of each), then times a few
 //! typical layers with criterion. `-- --quick` makes both short; `-- --table` prints only the table;
 //! `-- --batch 8` sets the images per batch, `-- --threads 1` the threads, and `-- --only '(3, 1, 13,'`
-//! picks layers (kernel, stride, side, c_in, c_out, count).
+//! picks layers (kernel, stride, side, c_in, c_out, count); `-- --simd avx2` lowers the instruction set,
+//! `-- --activation silu` changes the activation.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use gradpath::ops::conv::{Geometry, cpu};
 use gradpath::runtime::vector::{self, Lanes, Task};
-use gradpath::runtime::{Activation, Cpu};
+use gradpath::runtime::{Activation, Cpu, SimdLevel};
 use gradpath::tensor::{Random, Shape, Tensor};
 
 /// Kernel, stride, input side, c_in, c_out, how many of it the network has.
@@ -57,11 +58,17 @@ struct Bench {
     packed: Vec<f32>,
     vector: Vec<f32>,
     stats: Vec<f32>,
+    activation: Activation,
     workspace: Vec<f32>,
 }
 
 impl Bench {
-    fn new(cpu: &Cpu, batch: usize, &(kernel, stride, side, c_in, c_out, _): &Layer) -> Self {
+    fn new(
+        cpu: &Cpu,
+        batch: usize,
+        activation: Activation,
+        &(kernel, stride, side, c_in, c_out, _): &Layer,
+    ) -> Self {
         let mut random = Random::new(1);
         let geometry = Geometry::same(kernel, stride);
         let (h, w) = geometry.output(side, side).expect("the table's layers are valid");
@@ -81,6 +88,7 @@ impl Bench {
             packed,
             vector: vec![0.5; c_in.max(c_out)],
             stats: vec![0.0; 2 * c_out],
+            activation,
             workspace: vec![0.0; workspace],
         }
     }
@@ -94,7 +102,7 @@ impl Bench {
         let c_out = self.y.shape().c;
         let epilogue = cpu::Epilogue {
             bias: Some(&self.vector[..c_out]),
-            activation: Activation::Leaky,
+            activation: self.activation,
             ..Default::default()
         };
         let (x, y) = (self.x.view(), self.y.view_mut());
@@ -205,34 +213,46 @@ const RUNS: [(&str, Run); 4] = [
     ("weight grad", Bench::weight_gradient),
 ];
 
-fn table(cpu: &Cpu, batch: usize, budget: Duration, only: &str) {
+fn table(cpu: &Cpu, batch: usize, budget: Duration, only: &str, activation: Activation) {
     let peak = cpu.install(|| peak(cpu));
     println!("{} threads, {}, peak {:.1} GFLOP/s, batch {batch}", cpu.threads(), cpu.simd(), peak / 1e9);
     println!(
         "inference: packed weights, bias + leaky; forward and weight gradient: leaky prologue, statistics"
     );
-    println!("{:28} {:>9}  {}", "layer", "MFLOP", RUNS.map(|(name, _)| format!("{name:>18}")).join(""));
+    println!(
+        "{:28} {:>9}  {}",
+        "layer",
+        "MFLOP",
+        RUNS.map(|(name, _)| format!("{name:>18}")).join("") + "  workspace"
+    );
     let mut totals = [0.0; RUNS.len()];
-    let mut flops = 0.0;
+    let mut flops = [0.0; RUNS.len()];
     for layer in LAYERS.iter().filter(|layer| format!("{layer:?}").contains(only)) {
         let (kernel, stride, side, c_in, c_out, times) = *layer;
-        let mut bench = Bench::new(cpu, batch, layer);
+        let mut bench = Bench::new(cpu, batch, activation, layer);
         let name = format!("{kernel}x{kernel} s{stride} {side}² {c_in}→{c_out} ×{times}");
         let mut line = format!("{name:28} {:9.1}  ", bench.flops() / 1e6);
-        for ((_, run), total) in RUNS.iter().zip(&mut totals) {
+        for (i, ((name, run), total)) in RUNS.iter().zip(&mut totals).enumerate() {
+            if *name == "input grad" && c_in == 3 {
+                // The network's input needs no gradient.
+                line += &format!("{:>18}", "–");
+                continue;
+            }
+            flops[i] += times as f64 * bench.flops();
             let seconds = cpu.install(|| best(budget, || run(&mut bench, cpu)));
             *total += times as f64 * seconds;
             let speed = bench.flops() / seconds;
             line += &format!("{:10.1} {:5.1} %", speed / 1e9, 100.0 * speed / peak);
         }
-        flops += times as f64 * bench.flops();
+        line += &format!("{:8.2} MB", 4e-6 * bench.workspace.len() as f64);
         println!("{line}");
     }
     let line: String = totals
         .iter()
-        .map(|t| format!("{:10.1} {:5.1} %", flops / t / 1e9, 100.0 * flops / t / peak))
+        .zip(flops)
+        .map(|(t, flops)| format!("{:10.1} {:5.1} %", flops / t / 1e9, 100.0 * flops / t / peak))
         .collect();
-    println!("{:28} {:9.1}  {line}", "all, as often as they occur", flops / 1e6);
+    println!("{:28} {:9.1}  {line}", "all, as often as they occur", flops[0] / 1e6);
     let line: String = totals.iter().map(|t| format!("{:15.2} ms", t * 1e3)).collect();
     println!("{:28} {:9}  {line}", "", "");
 }
@@ -247,12 +267,22 @@ fn main() {
     if has("--test") {
         return;
     }
-    let cpu = Cpu::new(number("--threads", 0)).expect("threads start");
+    let word = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name);
+        at.and_then(|i| arguments.get(i + 1)).map_or("", String::as_str)
+    };
+    let level = match word("--simd") {
+        "portable" => SimdLevel::Portable,
+        "avx2" => SimdLevel::Avx2,
+        _ => SimdLevel::detect(),
+    };
+    let activation = Activation::ALL.into_iter().find(|a| a.to_string() == word("--activation"));
+    let activation = activation.unwrap_or(Activation::Leaky);
+    let cpu = Cpu::with_simd(number("--threads", 0), level).expect("threads start");
     let batch = number("--batch", 1);
     let quick = has("--quick");
-    let only = arguments.iter().position(|argument| argument == "--only");
-    let only = only.and_then(|i| arguments.get(i + 1)).map_or("", String::as_str);
-    table(&cpu, batch, Duration::from_millis(if quick { 60 } else { 400 }), only);
+    let only = word("--only");
+    table(&cpu, batch, Duration::from_millis(if quick { 60 } else { 400 }), only, activation);
     if has("--table") {
         return;
     }
@@ -261,7 +291,7 @@ fn main() {
         Criterion::default().sample_size(samples).measurement_time(Duration::from_secs(seconds));
     let mut group = criterion.benchmark_group("conv");
     for layer in [&LAYERS[6], &LAYERS[7], &LAYERS[12]] {
-        let mut bench = Bench::new(&cpu, batch, layer);
+        let mut bench = Bench::new(&cpu, batch, activation, layer);
         group.throughput(Throughput::Elements(bench.flops() as u64));
         for (name, run) in RUNS {
             let (kernel, _, side, c_in, c_out, _) = *layer;

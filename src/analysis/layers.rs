@@ -47,9 +47,9 @@ pub fn layers(graph: &Graph) -> Vec<LayerNodes> {
         node.inputs.iter().for_each(|v| read_by[v.index()].push(layer));
     }
     for (index, layer) in layers.iter_mut().enumerate() {
-        let values = layer.nodes.iter().flat_map(|&node| &graph.nodes()[node].outputs);
-        let handed_on = values.filter(|v| read_by[v.index()].iter().any(|&reader| reader != index));
-        layer.output = handed_on.last().copied().unwrap_or(layer.output);
+        let mut values = layer.nodes.iter().flat_map(|&node| &graph.nodes()[node].outputs);
+        let handed_on = |v: &&Value| read_by[v.index()].iter().any(|&reader| reader != index);
+        layer.output = values.rfind(handed_on).copied().unwrap_or(layer.output);
     }
     layers
 }

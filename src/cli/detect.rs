@@ -6,12 +6,11 @@ use serde_json::json;
 
 use super::options::DeviceOptions;
 use super::output::{print, print_json};
-use crate::data::{Image, Sample, augment::letterbox};
-use crate::detect::{Decode, Detection, Detector, Nms};
+use crate::data::Image;
+use crate::detect::{Decode, Detection, Nms};
 use crate::format::atomic::write_atomically;
 use crate::report::Progress;
-use crate::tensor::{Shape, Tensor};
-use crate::train::{DetectorWeights, label_detections};
+use crate::train::{DetectorWeights, detect_image, label_detections};
 use crate::{Error, Result};
 
 /// Find objects in images: draws boxes and labels, or prints them as JSON
@@ -49,9 +48,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let device = args.device.open()?;
     let weights = DetectorWeights::load(&args.weights)?;
-    let [width, height] = weights.size;
-    let input = Shape::new(1, height, width, 3);
-    let mut detector = Detector::new(&weights.network, weights.head(), input, &device, &weights.tensors)?;
+    let mut detector = weights.detector(1, &device)?;
+    let decode = Decode { threshold: args.threshold, ..Decode::SHOW };
+    let nms = Nms { iou: args.nms as f32, ..Nms::default() };
     if let Some(folder) = &args.output {
         std::fs::create_dir_all(folder)
             .map_err(|e| Error::file(folder, "cannot be made").caused_by(e).fix("choose another --output"))?;
@@ -61,7 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut text = String::new();
     for path in &args.images {
         let image = Image::open(path)?;
-        let found = find(&mut detector, &image, args)?;
+        let found = detect_image(&mut detector, &image, &decode, &nms)?;
         let drawn = match (&args.output, args.json) {
             (None, true) => None,
             (folder, _) => Some(draw(path, folder.as_deref(), &image, &found, &weights.classes)?),
@@ -85,21 +84,6 @@ pub fn run(args: &Args) -> Result<()> {
     }
     progress.finish();
     if args.json { print_json(&report) } else { print(&text) }
-}
-
-/// The detections in `image`, in its own pixels, best first.
-fn find(detector: &mut Detector, image: &Image, args: &Args) -> Result<Vec<Detection>> {
-    let input = detector.input();
-    let sample = Sample { image: image.clone(), objects: Vec::new(), name: String::new() };
-    let (boxed, map) = letterbox(&sample, (input.w, input.h));
-    let pixels = boxed.image.pixels().iter().map(|&v| f32::from(v) / 255.0).collect();
-    let decode = Decode { threshold: args.threshold, ..Decode::SHOW };
-    let nms = Nms { iou: args.nms as f32, ..Nms::default() };
-    let found = detector.detect(&Tensor::new(input, pixels)?, &decode, &nms)?;
-    let (width, height) = (image.width() as f32, image.height() as f32);
-    let back = map.inverse();
-    let place = |d: Detection| Detection { bounds: back.map(d.bounds).clip(width, height), ..d };
-    Ok(found.into_iter().flatten().map(place).collect())
 }
 
 /// Draws `found` on `image` and writes the picture; returns its path.

@@ -7,9 +7,7 @@ use serde_json::json;
 use super::options::{DeviceOptions, count};
 use super::output::{print, print_json};
 use crate::data::{OpenOptions, Split, open};
-use crate::detect::Detector;
 use crate::report::{Align, Layout, Progress, Table};
-use crate::tensor::Shape;
 use crate::train::{DetectorWeights, RunFolder, evaluate};
 use crate::{Error, Result};
 
@@ -71,8 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
         ))
         .fix("score on data with the classes that it was trained on"));
     }
-    let input = Shape::new(args.batch.min(dataset.len()), height, width, 3);
-    let mut detector = Detector::new(&weights.network, weights.head(), input, &device, &weights.tensors)?;
+    let mut detector = weights.detector(args.batch.min(dataset.len()), &device)?;
     let progress = Progress::new(dataset.len() as u64, "scoring", args.json);
     let summary = evaluate(&mut detector, &dataset, &mut |images| progress.advance(images as u64))?.summary;
     progress.finish();

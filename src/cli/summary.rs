@@ -1,5 +1,6 @@
 //! `gradpath summary`: what a network costs, layer by layer, and what memory it will take.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -80,9 +81,15 @@ pub fn run(args: &Args) -> Result<()> {
     text.push_str(&layer_table(&summary).render(Layout::stdout()));
     let memory = &summary.memory;
     text.push('\n');
-    write_memory(&mut text, &format!("inference, batch {}", memory.batch), &memory.inference);
+    let bytes = |bytes: usize| number::bytes(bytes as u64);
+    let report = &memory.inference;
+    // At inference all that is kept are the weights, as they were folded and packed.
+    let kept = format!("{} prepared weights", bytes(report.parameter_bytes + report.state_bytes));
+    write_memory(&mut text, &format!("inference, batch {}", memory.batch), &kept, report);
+    let report = &memory.training;
+    let kept = format!("{} parameters, {} states", bytes(report.parameter_bytes), bytes(report.state_bytes));
     text.push('\n');
-    write_memory(&mut text, &format!("training, batch {}", memory.training_batch), &memory.training);
+    write_memory(&mut text, &format!("training, batch {}", memory.training_batch), &kept, report);
     print(&text)
 }
 
@@ -128,18 +135,16 @@ fn layer_table(summary: &Summary) -> Table {
     table
 }
 
-/// The peak, what is alive there, and the copies.
-fn write_memory(text: &mut String, what: &str, report: &MemoryReport) {
+/// The peak, what is alive there, and the copies; `kept` says what is held between steps.
+fn write_memory(text: &mut String, what: &str, kept: &str, report: &MemoryReport) {
     let bytes = |bytes: usize| number::bytes(bytes as u64);
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
-        "memory in {what}: {} ({} arena, {} parameters, {} states)\n\
+        "memory in {what}: {} ({} arena, {kept})\n\
          the most is alive at {} in {}: {}",
         bytes(report.total_bytes()),
         bytes(report.arena_bytes),
-        bytes(report.parameter_bytes),
-        bytes(report.state_bytes),
         report.peak_op,
         scope_name(&report.peak_scope),
         bytes(report.bound_bytes)
@@ -153,9 +158,12 @@ fn write_memory(text: &mut String, what: &str, report: &MemoryReport) {
         let sum = rest.iter().map(|r| r.bytes).sum();
         let _ = writeln!(text, "  {:>9}  in {} others", bytes(sum), rest.len());
     }
+    let mut copies: BTreeMap<&str, usize> = BTreeMap::new();
     for copy in &report.copies {
-        let size = bytes(copy.elements * DType::F32.size());
-        let _ = writeln!(text, "a concat in {} copies {size}", scope_name(&copy.scope));
+        *copies.entry(&copy.scope).or_default() += copy.elements * DType::F32.size();
+    }
+    for (scope, size) in copies {
+        let _ = writeln!(text, "the concat in {} cannot do without a copy: {}", scope_name(scope), bytes(size));
     }
 }
 

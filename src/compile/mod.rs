@@ -5,6 +5,7 @@ mod lowered;
 mod place;
 mod plan;
 mod prepare;
+mod print;
 mod program;
 mod recompute;
 mod report;
@@ -129,10 +130,10 @@ fn assemble(mode: Mode, lowered: &Lowered, placed: Placed, options: &Options) ->
         let outputs = node.outputs.iter().map(|&v| slot(v)).collect::<Result<Vec<_>>>()?;
         let mut inputs = node.inputs.iter().map(|&v| slot(v).map(Some)).collect::<Result<Vec<_>>>()?;
         for &(input, output) in node.op.in_place() {
-            if let (Some(i), Some(o)) = (inputs.get_mut(input), outputs.get(output)) {
-                if *i == Some(*o) {
-                    *i = None;
-                }
+            if let (Some(i), Some(o)) = (inputs.get_mut(input), outputs.get(output))
+                && *i == Some(*o)
+            {
+                *i = None;
             }
         }
         let workspace = workspaces[index].map(|(request, size)| (plan.offsets[request], size));

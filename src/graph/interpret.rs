@@ -18,11 +18,11 @@ pub type Feeds = HashMap<Value, Vec<f64>>;
 pub fn interpret(graph: &Graph, feeds: &Feeds) -> Result<HashMap<Value, Vec<f64>>> {
     let mut data = feeds.clone();
     for (value, info) in graph.values() {
-        if let (false, Some(fed)) = (matches!(info.source, Source::Node { .. }), data.get(&value)) {
-            if fed.len() != info.shape.elements() {
-                let message = format!("{:?} was fed {} elements", info.name, fed.len());
-                return Err(Error::shape("interpret", &[info.shape], message));
-            }
+        if let (false, Some(fed)) = (matches!(info.source, Source::Node { .. }), data.get(&value))
+            && fed.len() != info.shape.elements()
+        {
+            let message = format!("{:?} was fed {} elements", info.name, fed.len());
+            return Err(Error::shape("interpret", &[info.shape], message));
         }
     }
     for node in graph.nodes() {

@@ -29,6 +29,11 @@ impl Tensor {
         Tensor { shape, data: vec![value; shape.elements()] }
     }
 
+    /// The one number `value`, `[1, 1, 1, 1]`.
+    pub fn scalar(value: f32) -> Self {
+        Self::full(Shape::scalar(), value)
+    }
+
     /// All elements zero.
     pub fn zeros(shape: Shape) -> Self {
         Self::full(shape, 0.0)

@@ -2,6 +2,7 @@
 
 mod config;
 mod evaluate;
+mod inference;
 mod optimizer;
 mod picture;
 mod run_folder;
@@ -12,9 +13,10 @@ mod weights;
 
 pub use config::{AugmentConfig, OptimizerKind, TrainConfig};
 pub use evaluate::{Evaluation, evaluate};
-pub use optimizer::{Optimizer, trace_averages, trace_updates};
+pub use inference::detect_image;
+pub use optimizer::{DECAY, MOMENTUM, Optimizer, RATE, trace_averages, trace_minimize, trace_updates};
 pub use picture::{label_detections, validation_picture};
-pub use run_folder::{EpochMetrics, RunFolder};
+pub use run_folder::{Checkpoint, EpochMetrics, RunFolder};
 pub use schedule::Schedule;
 pub use step::{StepLoss, TrainStep};
 pub use trainer::{Observer, Outcome, Trainer};

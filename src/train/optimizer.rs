@@ -2,6 +2,7 @@
 
 use super::config::OptimizerKind;
 use crate::Result;
+use crate::autograd::backward;
 use crate::graph::{Graph, Init, Pass};
 use crate::ops::{Tape, Value, adamw, ema, sgd};
 use crate::tensor::Shape;
@@ -15,6 +16,13 @@ pub struct Optimizer {
     pub weight_decay: f64,
 }
 
+impl Optimizer {
+    /// SGD with Nesterov momentum.
+    pub fn sgd(weight_decay: f64) -> Self {
+        Optimizer { kind: OptimizerKind::Sgd, weight_decay }
+    }
+}
+
 /// The names of the inputs that an update reads at every step: learning rate, momentum (SGD) and the
 /// step's number from 1 (AdamW), each a scalar.
 pub const RATE: &str = "learning rate";
@@ -26,6 +34,18 @@ pub const DECAY: &str = "average decay";
 pub const AVERAGE: &str = "average.";
 /// The prefix of the optimiser's states.
 pub const OPTIMIZER: &str = "optimizer.";
+
+/// Traces what makes a step of training out of a model and its loss: the gradient of `loss` with respect
+/// to every parameter, and every parameter's update, as [`trace_updates`] says.
+///
+/// # Errors
+/// Where `loss` is no scalar, or depends on a parameter through an op without a gradient.
+pub fn trace_minimize(graph: &mut Graph, loss: Value, optimizer: Optimizer) -> Result<()> {
+    let parameters: Vec<Value> = graph.parameters().map(|(v, _)| v).collect();
+    let gradients = backward(graph, loss, &parameters)?;
+    let pairs: Vec<(Value, Value)> = parameters.into_iter().zip(gradients).collect();
+    trace_updates(graph, optimizer, &pairs)
+}
 
 /// Traces the update of every parameter by its gradient: `pairs` are (parameter, gradient). States are
 /// named `optimizer.…`; the graph gets the inputs [`RATE`] and, for SGD, [`MOMENTUM`].

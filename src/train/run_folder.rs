@@ -48,6 +48,15 @@ pub struct EpochMetrics {
     pub ap: Option<f64>,
 }
 
+/// What a run goes on from.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Everything kept between steps, by name.
+    pub state: BTreeMap<String, Tensor>,
+    /// The epochs that were done.
+    pub metrics: Vec<EpochMetrics>,
+}
+
 /// A run's folder.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -189,7 +198,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// Where it is damaged or foreign.
-    pub fn read_checkpoint(&self) -> Result<Option<(BTreeMap<String, Tensor>, Vec<EpochMetrics>)>> {
+    pub fn read_checkpoint(&self) -> Result<Option<Checkpoint>> {
         let path = self.file("checkpoint.safetensors");
         if !path.exists() {
             return Ok(None);
@@ -200,7 +209,7 @@ impl RunFolder {
             .flatten()
             .and_then(|text| serde_json::from_str::<Vec<EpochMetrics>>(text).ok());
         match metrics {
-            Some(metrics) => Ok(Some((state, metrics))),
+            Some(metrics) => Ok(Some(Checkpoint { state, metrics })),
             None => {
                 Err(Error::file(&path, "is no checkpoint of gradpath").fix("train again without --resume"))
             }

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::optimizer::{AVERAGE, DECAY, MOMENTUM, Optimizer, RATE, trace_averages, trace_updates};
+use super::optimizer::{AVERAGE, DECAY, MOMENTUM, Optimizer, RATE, trace_averages, trace_minimize};
 use super::{OptimizerKind, Schedule};
-use crate::autograd::backward;
 use crate::compile::Program;
 use crate::data::Batch;
 use crate::detect::{Head, Target, assign};
 use crate::device::{Device, Session};
 use crate::graph::{Graph, Mode};
-use crate::ops::Value;
 use crate::ops::decode_box::Grid;
 use crate::ops::detection_loss::{self, DetectionLoss};
 use crate::ops::matches::column;
@@ -81,10 +79,7 @@ impl TrainStep {
         if let Some(class) = loss.class {
             graph.output("class", class)?;
         }
-        let parameters: Vec<Value> = graph.parameters().map(|(v, _)| v).collect();
-        let gradients = backward(&mut graph, loss.total, &parameters)?;
-        let updates: Vec<(Value, Value)> = parameters.into_iter().zip(gradients).collect();
-        trace_updates(&mut graph, optimizer, &updates)?;
+        trace_minimize(&mut graph, loss.total, optimizer)?;
         trace_averages(&mut graph)?;
         Ok(graph)
     }
@@ -124,7 +119,7 @@ impl TrainStep {
             self.session.feed(&matches_name(level), &matches.table)?;
         }
         let rate = schedule.rate_at(number) as f32;
-        let scalar = |value: f64| Tensor::full(Shape::scalar(), value as f32);
+        let scalar = |value: f64| Tensor::scalar(value as f32);
         match self.kind {
             OptimizerKind::Sgd => {
                 self.session.feed(RATE, &scalar(f64::from(rate)))?;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::evaluate::{Evaluation, evaluate};
 use super::picture::validation_picture;
-use super::run_folder::{EpochMetrics, RunFolder};
+use super::run_folder::{Checkpoint, EpochMetrics, RunFolder};
 use super::weights::DetectorWeights;
 use super::{Optimizer, Schedule, StepLoss, TrainConfig, TrainStep};
 use crate::compile::Program;
 use crate::data::{Dataset, Loader, LoaderOptions, OpenOptions, Split, check_same_classes, open};
-use crate::detect::{AnchorFit, Detector, Head, Summary, anchor_fit, anchors_for};
+use crate::detect::{AnchorFit, Head, Summary, anchor_fit, anchors_for};
 use crate::device::Device;
 use crate::format::atomic::write_atomically;
 use crate::tensor::{Shape, Tensor};
@@ -95,7 +95,7 @@ impl Trainer {
         let config = folder.read_config()?;
         let path = folder.file("checkpoint.safetensors");
         let mut trainer = Self::prepare(config, device, folder)?;
-        if let Some((state, metrics)) = checkpoint {
+        if let Some(Checkpoint { state, metrics }) = checkpoint {
             for (name, fresh) in &trainer.state {
                 match state.get(name) {
                     Some(tensor) if tensor.shape() == fresh.shape() => {}
@@ -275,9 +275,7 @@ impl Trainer {
 
     fn validate(&self, weights: &DetectorWeights, observer: &mut dyn Observer) -> Result<Evaluation> {
         let batch = VALIDATION_BATCH.min(self.validation.len());
-        let input = Shape { n: batch, ..self.input };
-        let head = self.head.clone();
-        let mut detector = Detector::new(&self.network, head, input, &self.device, &weights.tensors)?;
+        let mut detector = weights.detector(batch, &self.device)?;
         evaluate(&mut detector, &self.validation, &mut |images| observer.validated(images))
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::detect::{Head, HeadLevel};
+use crate::detect::{Detector, Head, HeadLevel};
+use crate::device::Device;
 use crate::format::weights;
 use crate::graph::{Graph, Mode};
 use crate::tensor::{Shape, Tensor};
@@ -31,6 +32,16 @@ impl DetectorWeights {
     /// The head.
     pub fn head(&self) -> Head {
         Head { classes: self.classes.len(), levels: self.levels.clone() }
+    }
+
+    /// The detector on `device`, for `batch` images of the size it was trained at.
+    ///
+    /// # Errors
+    /// Where the weights do not fit the network.
+    pub fn detector(&self, batch: usize, device: &Device) -> Result<Detector> {
+        let [width, height] = self.size;
+        let input = Shape::new(batch, height, width, 3);
+        Detector::new(&self.network, self.head(), input, device, &self.tensors)
     }
 
     /// What the file's header says beside the tensors.

@@ -54,7 +54,8 @@ impl Network {
     /// Names the nearest size that fits.
     pub fn check_size(&self, shape: Shape) -> Result<()> {
         let stride = self.largest_stride();
-        if shape.h == 0 || shape.w == 0 || shape.h % stride != 0 || shape.w % stride != 0 {
+        let fits = |side: usize| side > 0 && side.is_multiple_of(stride);
+        if !fits(shape.h) || !fits(shape.w) {
             let nearest = |v: usize| (v.max(stride / 2) + stride / 2) / stride * stride;
             return Err(Error::invalid(format!(
                 "an input of {}×{} is not divisible by {}'s stride {stride}",

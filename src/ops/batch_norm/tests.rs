@@ -59,7 +59,7 @@ proptest! {
     fn statistics_cpu(n in 1..3usize, h in 1..30usize, w in 1..30usize, c in 1..70usize, seed: u64) {
         let shapes = [Shape::new(n, h, w, c)];
         let mut inputs = operands(&shapes, 9, seed);
-        inputs[0].iter_mut().for_each(|v| *v = 100.0 + *v);
+        inputs[0].iter_mut().for_each(|v| *v += 100.0);
         check_cpu(&BatchStatistics, &shapes, &inputs, 2e-5);
     }
 

@@ -111,7 +111,7 @@ pub fn trace(
 /// Checks that a weight fits an input and returns the output's shape.
 fn output_shape(op: &str, geometry: &Geometry, shapes: &[Shape], x: Shape, weight: Shape) -> Result<Shape> {
     let groups = geometry.groups;
-    if groups == 0 || x.c % groups != 0 || weight.n % groups != 0 {
+    if groups == 0 || !x.c.is_multiple_of(groups) || !weight.n.is_multiple_of(groups) {
         let message = format!("{} and {} channels do not divide into {groups} groups", x.c, weight.n);
         return Err(Error::shape(op, shapes, message));
     }

@@ -1,14 +1,15 @@
 //! Convolution on the host: implicit GEMM without im2col.
 //!
 //! A chunk of rows is read where it lies, or, where it needs padding or a prologue, from a scratch
-//! of the second-level cache's size that holds it dense, padded, with the prologue applied
-//! ([`pack`]). The micro-kernels ([`tile`]) broadcast numbers of the source over panels of weights,
-//! walking taps and channels as one run of memory: in NHWC, taps side by side are adjacent. Tiles
-//! pass through the epilogue ([`finish`]) into the (channel-sliced) result.
+//! of the second-level cache's size that holds it dense, padded, with the prologue applied (`pack`).
+//! The micro-kernels (`tile`) broadcast numbers of the source over panels of weights, walking taps
+//! and channels as one run of memory: in NHWC, taps side by side are adjacent. Tiles pass through the
+//! epilogue in their registers, or through `finish`, into the (channel-sliced) result.
 //!
 //! The input gradient is the same computation on output gradients, one per parity of the stride
-//! ([`taps`]). The weight gradient swaps the roles: pixels are summed over, weights are the tile
-//! ([`weight_gradient`]).
+//! (`taps`). The weight gradient swaps the roles: pixels are summed over, weights are the tile
+//! (`weight_gradient`). 3×3 kernels at stride 1 go through Winograd's algorithm in all three
+//! directions where it wins (`winograd`).
 //!
 //! Nothing here allocates in proportion to the maps: scratch, packed weights and partial sums live
 //! in the `workspace` that the caller planned with the matching `*_workspace`. Results do not depend
@@ -26,7 +27,6 @@ mod taps;
 mod tile;
 mod weight_gradient;
 mod winograd;
-mod winograd_gradient;
 
 pub use input_gradient::{input_gradient, input_gradient_workspace};
 pub use weight_gradient::{weight_gradient, weight_gradient_workspace};

@@ -149,8 +149,8 @@ impl TapConv {
         self.chunks_within(if once { SMALL_BUDGET } else { SOURCE_BUDGET })
     }
 
-    /// Cuts the rows into chunks.
-    pub fn chunks(&self) -> Chunks {
+    /// Cuts the rows into chunks for a weight gradient.
+    pub fn chunks_for_gradient(&self) -> Chunks {
         self.chunks_within(SOURCE_BUDGET)
     }
 

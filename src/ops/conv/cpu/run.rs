@@ -46,7 +46,7 @@ impl Job<'_> {
 
     /// The slope of an epilogue that runs in the micro-kernel's registers, and whether it adds to
     /// what is there; `None` for one that does not.
-    fn simple(&self) -> Option<(f32, bool)> {
+    pub fn simple(&self) -> Option<(f32, bool)> {
         let slope = match self.activation {
             Activation::Linear => 1.0,
             Activation::Leaky => LEAKY_SLOPE,
@@ -119,12 +119,10 @@ struct Prepared<'a> {
     parts: usize,
     /// Chunks that follow each other in one task.
     batch: usize,
-    /// Number of the first task.
-    first_task: usize,
 }
 
 impl<'a> Prepared<'a> {
-    fn new(job: &'a Job<'a>, threads: usize, first_task: usize) -> Self {
+    fn new(job: &'a Job<'a>, threads: usize) -> Self {
         let conv = &job.conv;
         let chunks = conv.chunks_for(job.prologue.is_some());
         let direct = conv.direct(job.x, job.prologue.is_some());
@@ -138,7 +136,7 @@ impl<'a> Prepared<'a> {
         let wanted = (8 * threads).div_ceil(chunks.count * conv.layout.groups);
         let parts = wanted.clamp(1, conv.layout.panels_per_group());
         let batch = (chunks.count / (16 * threads)).clamp(1, 8);
-        Prepared { job, chunks, direct, pitches, segments, run, parts, batch, first_task }
+        Prepared { job, chunks, direct, pitches, segments, run, parts, batch }
     }
 
     fn tasks(&self) -> usize {
@@ -164,21 +162,25 @@ pub fn run(cpu: &Cpu, jobs: &[Job], workspace: &mut [f32], per_worker: usize) {
     {
         return winograd::run(cpu, job, workspace);
     }
-    let mut prepared: Vec<Prepared> = Vec::with_capacity(jobs.len());
-    let mut tasks = 0;
-    for job in jobs {
-        let next = Prepared::new(job, cpu.threads(), tasks);
-        tasks += next.tasks();
-        prepared.push(next);
-    }
-    share(cpu, tasks, workspace, per_worker, |scratch, next| {
-        vector::dispatch(cpu, Worker { prepared: &prepared, scratch, next });
+    let prepared: Vec<Prepared> = jobs.iter().map(|job| Prepared::new(job, cpu.threads())).collect();
+    // Jobs side by side, from top to bottom: what one has read is there for the next.
+    let mut tasks: Vec<(usize, usize)> = prepared
+        .iter()
+        .enumerate()
+        .flat_map(|(job, prepared)| (0..prepared.tasks()).map(move |inner| (job, inner)))
+        .collect();
+    let most = prepared.iter().map(Prepared::tasks).max().unwrap_or(0);
+    tasks.sort_by_key(|&(job, inner)| (inner * most / prepared[job].tasks(), job));
+    share(cpu, tasks.len(), workspace, per_worker, |scratch, next| {
+        vector::dispatch(cpu, Worker { prepared: &prepared, tasks: &tasks, scratch, next });
     });
 }
 
 /// One thread's work.
 struct Worker<'a> {
     prepared: &'a [Prepared<'a>],
+    /// Job, and task of the job.
+    tasks: &'a [(usize, usize)],
     scratch: &'a mut [f32],
     next: &'a dyn Fn() -> Option<usize>,
 }
@@ -187,16 +189,16 @@ impl Task for Worker<'_> {
     type Output = ();
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        // What the scratch holds: first task of the job, chunk, group.
+        // What the scratch holds: job, chunk, group.
         let mut held = None;
         while let Some(task) = (self.next)() {
-            let Some(prepared) = self.prepared.iter().rev().find(|p| p.first_task <= task) else { return };
-            let inner = task - prepared.first_task;
+            let (job, inner) = self.tasks[task];
+            let prepared = &self.prepared[job];
             let groups = prepared.job.conv.layout.groups;
             let (part, group) = (inner % prepared.parts, inner / prepared.parts % groups);
             let batch = inner / prepared.parts / groups * prepared.batch;
             for chunk in batch..prepared.chunks.count.min(batch + prepared.batch) {
-                let key = (prepared.first_task, chunk, group);
+                let key = (job, chunk, group);
                 let base = if prepared.direct {
                     prepared.direct_base(chunk, group)
                 } else {

@@ -10,7 +10,8 @@ use super::plan::{Chunks, Pitches, SLACK, Shared, TapConv, aligned, round_up, sh
 use super::run::flat_column;
 use super::taps::Panel;
 use super::tile::{DepthOuter, MAX_ROWS, Outer, OuterArguments, Tile, by_size};
-use super::{Geometry, Prologue, check, check_prologue, winograd_gradient};
+use super::winograd::gradient;
+use super::{Geometry, Prologue, check, check_prologue};
 use crate::runtime::Cpu;
 use crate::runtime::vector::{self, Lanes, Task};
 use crate::tensor::{Shape, View};
@@ -54,7 +55,7 @@ pub struct Gradients<'a> {
 
 impl Plan {
     fn new(conv: TapConv, y: Shape) -> Self {
-        let chunks = conv.chunks();
+        let chunks = conv.chunks_for_gradient();
         let layout = conv.layout;
         let weights = round_up(conv.packed());
         let sums = sums(weights, y.pixels(), chunks.count);
@@ -69,7 +70,7 @@ impl Plan {
 pub fn weight_gradient_workspace(cpu: &Cpu, geometry: &Geometry, x: Shape, y: Shape) -> usize {
     let conv = TapConv::forward(cpu, geometry, x, y);
     if conv.winograd {
-        return winograd_gradient::Plan::new(conv).workspace(cpu.threads());
+        return gradient::Plan::new(conv).workspace(cpu.threads());
     }
     let plan = Plan::new(conv, y);
     SLACK + plan.sums * plan.sum + cpu.threads() * plan.scratch
@@ -106,7 +107,7 @@ pub fn weight_gradient(
     let conv = TapConv::forward(cpu, geometry, from, to);
     if conv.winograd {
         let gradients = Gradients { x, prologue, dy };
-        return winograd_gradient::Plan::new(conv).run(cpu, &gradients, weight, bias, workspace);
+        return gradient::Plan::new(conv).run(cpu, &gradients, weight, bias, workspace);
     }
     let plan = Plan::new(conv, to);
     let (sums, scratch) = aligned(workspace).split_at_mut(plan.sums * plan.sum);

@@ -1,16 +1,17 @@
-//! The weight gradient by Winograd's algorithm: the transpose of [`super::winograd`].
+//! The weight gradient by Winograd's algorithm: the transpose of the forward convolution.
 //!
 //! With Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A the gradient of g is Gᵀ[Σ (Bᵀ d B) ⊙ (A dY Aᵀ)]G, the sum
 //! running over tiles: at each of the 36 positions a matrix product c_in × tiles · tiles × c_out,
 //! which is the micro-kernel [`Outer`]'s. Blocks of tiles are dealt to sums as in
-//! [`super::weight_gradient`].
+//! [`super::super::weight_gradient`].
 
-use super::pack::UnpackPanel;
-use super::plan::{SLACK, Shared, TapConv, aligned, round_up, share};
-use super::taps::Panel;
-use super::tile::{MAX_WIDTH, Outer, OuterArguments, Tile, by_size};
-use super::weight_gradient::{Gradients, sums};
-use super::winograd::{Block, Blocks, GradientTransform, POSITIONS, WeightGradientTransform};
+use super::super::pack::UnpackPanel;
+use super::super::plan::{SLACK, Shared, TapConv, aligned, round_up, share};
+use super::super::taps::Panel;
+use super::super::tile::{MAX_WIDTH, Outer, OuterArguments, Tile, by_size};
+use super::super::weight_gradient::{Gradients, sums};
+use super::transform::{GradientTransform, WeightGradientTransform};
+use super::{Block, Blocks, POSITIONS};
 use crate::runtime::Cpu;
 use crate::runtime::vector::{self, Lanes, Task};
 
