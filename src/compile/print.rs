@@ -14,7 +14,8 @@ impl fmt::Display for Program {
                 step.outputs.iter().map(|slot| format!("{} {}", self.place(slot), slot.shape)).collect();
             let inputs: Vec<String> = step.inputs.iter().map(input).collect();
             let (outputs, inputs, op) = (outputs.join(", "), inputs.join(", "), step.op.name());
-            writeln!(f, "{outputs} = {op}({inputs})  # {:?} {}", step.pass, step.scope)?;
+            let line = format!("{outputs} = {op}({inputs})  # {:?} {}", step.pass, step.scope);
+            writeln!(f, "{}", line.trim_end())?;
         }
         for (from, to) in &self.stores {
             writeln!(f, "{} := {}", self.place(to), self.place(from))?;

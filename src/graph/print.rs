@@ -15,15 +15,9 @@ impl fmt::Display for Graph {
             let outputs: Vec<String> =
                 node.outputs.iter().map(|v| format!("%{} {}", v.index(), self.shape(*v))).collect();
             let inputs: Vec<String> = node.inputs.iter().map(name).collect();
-            writeln!(
-                f,
-                "{} = {}({})  # {:?} {}",
-                outputs.join(", "),
-                node.op.name(),
-                inputs.join(", "),
-                node.pass,
-                node.scope
-            )?;
+            let (outputs, inputs, op) = (outputs.join(", "), inputs.join(", "), node.op.name());
+            let line = format!("{outputs} = {op}({inputs})  # {:?} {}", node.pass, node.scope);
+            writeln!(f, "{}", line.trim_end())?;
         }
         for (target, value) in self.assignments() {
             writeln!(f, "{} := {}", name(target), name(value))?;
