@@ -287,8 +287,10 @@ fn main() {
         return;
     }
     let (samples, seconds) = if quick { (10, 1) } else { (30, 3) };
-    let mut criterion =
-        Criterion::default().sample_size(samples).measurement_time(Duration::from_secs(seconds));
+    let mut criterion = Criterion::default()
+        .without_plots()
+        .sample_size(samples)
+        .measurement_time(Duration::from_secs(seconds));
     let mut group = criterion.benchmark_group("conv");
     for layer in [&LAYERS[6], &LAYERS[7], &LAYERS[12]] {
         let mut bench = Bench::new(&cpu, batch, activation, layer);

@@ -25,6 +25,7 @@ pub mod detection_loss;
 pub mod ema;
 pub mod fill;
 pub mod gather;
+pub mod linear;
 pub mod matched_mean;
 pub mod max_pool;
 pub mod mean_square;
@@ -39,3 +40,6 @@ pub mod weighted_sum;
 pub use gradient::Gradient;
 pub use io::{ImageBlock, Io, image_blocks, pixels_per_chunk};
 pub use op::{Cost, Layout, Op, Tape, Value, expect_inputs, expect_same};
+
+#[cfg(test)]
+mod tests;

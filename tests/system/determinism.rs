@@ -10,13 +10,13 @@ use crate::models::{Trace, Wanted, inputs, menagerie, network, training};
 
 const IMAGES: Shape = Shape::new(2, 64, 64, 3);
 
-/// The bits of everything kept after five steps.
-fn trained(trace: Trace<'_>, seed: u64, threads: usize) -> BTreeMap<String, Vec<u32>> {
+/// The bits of everything kept after `steps` steps.
+fn trained(trace: Trace<'_>, steps: u64, seed: u64, threads: usize) -> BTreeMap<String, Vec<u32>> {
     let device = Device::cpu(threads).unwrap();
     let graph = training(IMAGES, trace, Wanted::STEP);
     let mut session = device.session(device.compile(&graph).unwrap()).unwrap();
     session.load(&graph.initial_state(seed)).unwrap();
-    for step in 0..5 {
+    for step in 0..steps {
         for (name, data) in inputs(IMAGES, seed + step) {
             let shape = graph.info(graph.find(&name).unwrap()).shape;
             session.feed(&name, &tensor(shape, &data)).unwrap();
@@ -31,15 +31,21 @@ fn trained(trace: Trace<'_>, seed: u64, threads: usize) -> BTreeMap<String, Vec<
 #[test]
 fn training_is_bitwise_reproducible_on_any_number_of_threads() {
     let (elan, prn) = (network("elan-nano", 3), network("prn-nano", 3));
-    let traces: [(&str, Trace<'_>); 3] =
-        [("elan-nano", &elan), ("prn-nano", &prn), ("menagerie", &menagerie)];
-    for (name, trace) in traces {
-        let first = trained(trace, 5, 1);
+    // The one that is wide enough for Winograd's algorithm.
+    let wide = network("yolov7-tiny", 3);
+    let traces: [(&str, u64, Trace<'_>); 4] = [
+        ("elan-nano", 5, &elan),
+        ("prn-nano", 5, &prn),
+        ("menagerie", 5, &menagerie),
+        ("yolov7-tiny", 2, &wide),
+    ];
+    for (name, steps, trace) in traces {
+        let first = trained(trace, steps, 5, 1);
         for threads in [1, 2, 3] {
-            let again = trained(trace, 5, threads);
+            let again = trained(trace, steps, 5, threads);
             let differs: Vec<_> = first.keys().filter(|key| first[*key] != again[*key]).collect();
             assert!(differs.is_empty(), "{name}: {threads} threads change {differs:?}");
         }
-        assert_ne!(first, trained(trace, 6, 1), "{name}: another seed is another training");
+        assert_ne!(first, trained(trace, steps, 6, 1), "{name}: another seed is another training");
     }
 }

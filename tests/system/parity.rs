@@ -311,8 +311,6 @@ fn six_steps_on_the_cpu() {
         tolerances.push(4.0 * worst);
     }
     tolerances[0] *= MARGIN / 4.0;
-    cpus().for_each(|device| {
-        println!("{device}");
-        descend(|graph, state| Machine::compiled(&device, graph, state), &tolerances);
-    });
+    let device = Device::cpu(2).unwrap();
+    descend(|graph, state| Machine::compiled(&device, graph, state), &tolerances);
 }

@@ -5,6 +5,9 @@
 //! of the 36 positions become a matrix product over channels, tiles × c_in · c_in × c_out, which is
 //! the micro-kernel [`Dot`]'s ([`transform`] has A, B and G).
 //!
+//! Rounding differs from the direct sums in the last two or three bits, and an infinity or a NaN in
+//! the input spreads to its whole tile.
+//!
 //! A block of tiles is one piece of work: its inputs are packed (padding, prologue), transformed,
 //! multiplied panel by panel, transformed back and finished, all within a second-level cache.
 
