@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::analysis::{Summary, training_graph};
+use crate::analysis::Summary;
 use crate::compile::{Options, compile};
 use crate::device::Device;
 use crate::graph::Mode;
 use crate::nn::{Block, MaxPooling, Style};
 use crate::ops::{add, concat};
+use crate::train::TrainStep;
 use crate::zoo::{self, NETWORKS};
 
 /// A unit of 8 filters on [2, 4, 4, 3], a unit with a residual around it, pooling, a concat.
@@ -79,7 +80,7 @@ fn programs(name: &str, size: usize, classes: usize, cpu: bool) -> (Graph, Arc<P
     for (index, map) in heads.maps.iter().enumerate() {
         graph.output(&format!("head{index}"), *map).unwrap();
     }
-    let training = training_graph(&network, shape, classes).unwrap();
+    let training = TrainStep::typical_graph(&network, shape, classes).unwrap();
     let (inference, training) = (device.compile(&graph).unwrap(), device.compile(&training).unwrap());
     (graph, inference, training)
 }

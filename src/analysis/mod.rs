@@ -3,8 +3,8 @@
 pub mod cost;
 mod layers;
 mod summary;
-mod training;
+mod loss;
 
 pub use layers::{LayerNodes, layers};
+pub use loss::mean_square_loss;
 pub use summary::{MemorySummary, Summary};
-pub use training::{mean_square_loss, training_graph};

@@ -8,17 +8,18 @@ use serde::Serialize;
 use super::options::{DeviceOptions, Size, count};
 use super::output::{print, print_json};
 use crate::Result;
-use crate::analysis::{Summary, cost, training_graph};
+use crate::analysis::{Summary, cost};
 use crate::compile::MemoryReport;
 use crate::graph::{Graph, Mode};
 use crate::report::{Align, Layout, Table, number};
 use crate::tensor::{DType, Shape};
+use crate::train::TrainStep;
 use crate::zoo::{self, Network};
 
 /// Say what a network costs: parameters, operations, bytes moved and memory, layer by layer
 ///
 /// Nothing is run: the numbers are read off the network's graph and the compiled steps. The training
-/// step is one with the plainest loss and SGD with momentum.
+/// step is that of `gradpath train`: detection loss, backward, AdamW, averaged weights.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The network
@@ -69,7 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
     let input = Shape::new(args.batch, size.height, size.width, 3);
     let graph = inference_graph(&network, input, args.classes)?;
     let inference = device.compile(&graph)?;
-    let training = training_graph(&network, Shape { n: training_batch, ..input }, args.classes)?;
+    let training = TrainStep::typical_graph(&network, Shape { n: training_batch, ..input }, args.classes)?;
     let training = device.compile(&training)?;
     let summary = Summary::new(&graph, (&inference, args.batch), (&training, training_batch))?;
     if args.json {

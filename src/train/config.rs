@@ -118,7 +118,7 @@ impl Default for TrainConfig {
             model: "elan-nano".into(),
             size: [160, 160],
             batch: 16,
-            epochs: 18,
+            epochs: 14,
             rate: 0.004,
             final_share: 0.02,
             optimizer: OptimizerKind::AdamW,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::optimizer::{AVERAGE, DECAY, MOMENTUM, Optimizer, RATE, trace_averages, trace_minimize};
-use super::{OptimizerKind, Schedule};
+use super::{OptimizerKind, Schedule, TrainConfig};
 use crate::compile::Program;
 use crate::data::Batch;
 use crate::detect::{Head, Target, assign};
@@ -82,6 +82,23 @@ impl TrainStep {
         trace_minimize(&mut graph, loss.total, optimizer)?;
         trace_averages(&mut graph)?;
         Ok(graph)
+    }
+
+    /// The step that a training with the default config has, for whoever wants to know what it costs:
+    /// anchors of plausible sizes stand for those that are fitted to data.
+    ///
+    /// # Errors
+    /// Where the input does not suit the network.
+    pub fn typical_graph(network: &Network, input: Shape, classes: usize) -> Result<Graph> {
+        let mut anchors = Vec::new();
+        for &stride in network.strides {
+            let side = |i: usize| (stride * (i + 2)) as f32;
+            anchors.extend((0..network.anchors_per_head).map(|i| [side(i), side(i)]));
+        }
+        let head = Head::new(classes, network.strides, &anchors)?;
+        let config = TrainConfig::default();
+        let optimizer = Optimizer { kind: config.optimizer, weight_decay: config.weight_decay };
+        Self::graph(network, &head, input, optimizer, config.label_smoothing)
     }
 
     /// The step on `device`, with `state` as it begins (see [`Graph::initial_state`]).
