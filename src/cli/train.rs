@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long)]
     epochs: Option<usize>,
     /// The learning rate after warm-up.
-    #[arg(long, visible_alias = "learning-rate")]
+    #[arg(long, visible_alias = "learning-rate", allow_negative_numbers = true)]
     lr: Option<f64>,
     /// The optimiser.
     #[arg(long, value_parser = optimizer)]

@@ -132,9 +132,7 @@ impl Image {
 /// A decoder that has read the header and keeps within the limits.
 fn decoder(path: &Path) -> Result<impl ImageDecoder + use<>> {
     let file = File::open(path).map_err(|e| {
-        Error::file(path, "the image cannot be opened")
-            .caused_by(e)
-            .fix("put it there, or take it out of the annotations")
+        Error::file(path, "the image cannot be opened").caused_by(e).fix("put it there, or correct the path")
     })?;
     let mut reader =
         ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(|e| undecodable(path, e))?;
@@ -147,7 +145,7 @@ fn decoder(path: &Path) -> Result<impl ImageDecoder + use<>> {
     let (width, height) = decoder.dimensions();
     if decoder.total_bytes() > MAX_BYTES || width == 0 || height == 0 {
         let message = format!("the image's header says {width}×{height} pixels, which is not usable");
-        return Err(Error::file(path, message).fix("resize it, or take it out of the annotations"));
+        return Err(Error::file(path, message).fix("make it smaller"));
     }
     Ok(decoder)
 }
@@ -157,5 +155,5 @@ fn undecodable(path: &Path, cause: impl std::fmt::Display) -> Error {
     let cause = cause.to_string();
     let cause = cause.trim().trim_end_matches('.').replace('\n', " ");
     Error::file(path, format!("the image does not decode ({cause})"))
-        .fix("replace it by a whole JPEG, PNG or BMP file, or take it out of the annotations")
+        .fix("replace it by a whole JPEG, PNG or BMP file")
 }

@@ -162,6 +162,7 @@ fn options_that_cannot_be_used_are_explained() {
         ("--batch 0", "the batch must be between 1 and 4096"),
         ("--epochs 0", "at least 1 epoch"),
         ("--lr nan", "the learning rate must be a positive number"),
+        ("--lr -1", "the learning rate must be a positive number"),
     ];
     for (options, expected) in cases {
         let sentence = fails(words(&format!("train {options} --out {out}")));
