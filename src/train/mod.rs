@@ -12,7 +12,7 @@ mod weights;
 
 pub use config::{AugmentConfig, OptimizerKind, TrainConfig};
 pub use evaluate::{Evaluation, evaluate};
-pub use optimizer::{Optimizer, trace_averages, trace_updates};
+pub use optimizer::{AVERAGE, DECAY, MOMENTUM, OPTIMIZER, Optimizer, RATE, trace_averages, trace_updates};
 pub use picture::{label_detections, validation_picture};
 pub use run_folder::{EpochMetrics, RunFolder};
 pub use schedule::Schedule;
