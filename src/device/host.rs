@@ -1,6 +1,6 @@
 //! Programs in host memory: the reference device in f64, the cpu device in f32.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// Memory that begins at a multiple of 64 bytes and stays where it is.
 struct Buffer<T> {
-    data: Vec<T>,
+    data: Box<[T]>,
     start: usize,
     length: usize,
 }
@@ -21,13 +21,12 @@ struct Buffer<T> {
 impl<T: Element> Buffer<T> {
     fn new(length: usize) -> Result<Self> {
         let slack = 64 / size_of::<T>();
-        let mut data: Vec<T> = Vec::new();
-        data.try_reserve_exact(length + slack).map_err(|_| {
+        // Zeroed by the system, page by page as they are first touched.
+        let data: Box<[T]> = bytemuck::allocation::try_zeroed_slice_box(length + slack).map_err(|()| {
             let bytes = length * size_of::<T>();
             Error::new(ErrorKind::Device, format!("cannot allocate {bytes} bytes"))
                 .fix("use a smaller batch or a smaller input size")
         })?;
-        data.resize(length + slack, T::default());
         let start = data.as_ptr().align_offset(64).min(slack);
         Ok(Buffer { data, start, length })
     }
@@ -196,21 +195,23 @@ impl<T: Element> Session for HostSession<T> {
 
     fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         let program = self.program.clone();
-        let mut prepared = BTreeMap::new();
-        if let Some(prepare) = &program.prepare {
-            let mut session = HostSession::new(Arc::new((**prepare).clone()), self.run.clone(), self.cpu.clone())?;
+        let mut prepared = HashSet::new();
+        for prepare in &program.prepare {
+            let mut session = HostSession::new(prepare.clone(), self.run.clone(), self.cpu.clone())?;
             session.load(state)?;
             session.run()?;
             for (name, slot) in &prepare.outputs {
-                prepared.insert(name.clone(), session.gather(slot)?);
+                let index = program.persistent.iter().position(|persistent| persistent.name == *name);
+                let index = index.ok_or_else(|| Error::internal("what is prepared is not kept"))?;
+                self.scatter(&whole(index, slot.shape), &session.gather(slot)?)?;
+                prepared.insert(index);
             }
         }
         for (index, persistent) in program.persistent.iter().enumerate() {
-            let slot = whole(index, persistent.shape);
-            if let Some(dense) = prepared.remove(&persistent.name) {
-                self.scatter(&slot, &dense)?;
+            if prepared.contains(&index) {
                 continue;
             }
+            let slot = whole(index, persistent.shape);
             let Some(tensor) = state.get(&persistent.name) else {
                 return Err(Error::invalid(format!("the weights have no {:?}", persistent.name)));
             };

@@ -36,7 +36,7 @@ impl fmt::Display for DType {
 }
 
 /// A number that host kernels compute with: f32 on the cpu device, f64 on the reference device.
-pub trait Element: Copy + Default + Send + Sync + fmt::Debug + 'static {
+pub trait Element: bytemuck::Zeroable + Copy + Default + Send + Sync + fmt::Debug + 'static {
     /// Widens to f64.
     fn to_f64(self) -> f64;
     /// Rounds to nearest.
