@@ -59,20 +59,19 @@ pub fn compile(graph: &Graph, options: Options) -> Result<Program> {
     if options.recompute {
         recompute::recompute(&mut lowered)?;
     }
-    let mut prepared = None;
+    let mut prepared = Vec::new();
     if options.fuse {
         fuse::fuse(&mut lowered, graph.mode())?;
         if graph.mode() == Mode::Inference {
             if let Some(cpu) = &options.cpu {
                 fuse::pack_weights(&mut lowered, cpu)?;
             }
-            prepared = prepare::split(&mut lowered)?;
+            prepared = prepare::split(&mut lowered);
         }
     }
     let mut program = finish(lowered, graph.mode(), &options)?;
-    if let Some(prepared) = prepared {
-        program.prepare = Some(Box::new(finish(prepared, graph.mode(), &options)?));
-    }
+    let finished = prepared.into_iter().map(|one| Ok(Arc::new(finish(one, graph.mode(), &options)?)));
+    program.prepare = finished.collect::<Result<_>>()?;
     Ok(program)
 }
 
@@ -160,7 +159,7 @@ fn assemble(mode: Mode, lowered: &Lowered, placed: Placed, options: &Options) ->
     let report = report::report(lowered, &placed, &requests, &plan, &persistent);
     Ok(Program {
         mode,
-        prepare: None,
+        prepare: Vec::new(),
         steps,
         stores,
         persistent,

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use super::lowered::Lowered;
-use crate::Result;
 use crate::graph::{Init, Source};
 use crate::ops::Value;
 
 /// Takes the nodes that depend on nothing but parameters and states out of `lowered`, and returns them
-/// as a graph of their own: its outputs are what `lowered` now has as states in their place.
-pub(super) fn split(lowered: &mut Lowered) -> Result<Option<Lowered>> {
+/// as graphs of their own, one for each value that `lowered` now has as a state in their place: so no
+/// more than one has its raw weights and its intermediates in memory at a time.
+pub(super) fn split(lowered: &mut Lowered) -> Vec<Lowered> {
     let mut prepared = lowered.clone();
     let mut made: HashSet<Value> = HashSet::new();
     let mut is_prepared = Vec::with_capacity(lowered.nodes.len());
@@ -23,7 +23,7 @@ pub(super) fn split(lowered: &mut Lowered) -> Result<Option<Lowered>> {
         is_prepared.push(prepare);
     }
     if made.is_empty() {
-        return Ok(None);
+        return Vec::new();
     }
     let mut keep = is_prepared.iter().map(|p| !p);
     lowered.nodes.retain(|_| keep.next().unwrap_or(true));
@@ -35,11 +35,12 @@ pub(super) fn split(lowered: &mut Lowered) -> Result<Option<Lowered>> {
     read.extend(lowered.outputs.iter().map(|(_, v)| *v));
     read.sort_unstable();
     read.dedup();
+    let mut outputs = Vec::new();
     for value in read.into_iter().filter(|v| made.contains(v)) {
         let name = format!("prepared {} {}", lowered.values[value.index()].name, value.index());
         let info = &mut lowered.values[value.index()];
         (info.source, info.name) = (Source::State(Init::Constant(0.0)), name.clone());
-        prepared.outputs.push((name, value));
+        outputs.push((name, value));
     }
     for info in &mut prepared.values {
         if info.source == Source::Input {
@@ -47,5 +48,11 @@ pub(super) fn split(lowered: &mut Lowered) -> Result<Option<Lowered>> {
             info.source = Source::Node { node: usize::MAX, output: 0 };
         }
     }
-    Ok(Some(prepared))
+    let alone = |output| {
+        let mut one = prepared.clone();
+        one.outputs.push(output);
+        one.prune();
+        one
+    };
+    outputs.into_iter().map(alone).collect()
 }

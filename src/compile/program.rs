@@ -73,9 +73,9 @@ pub struct Step {
 pub struct Program {
     /// Training or inference.
     pub mode: Mode,
-    /// What is computed once from parameters and states when they are loaded: its outputs are
-    /// persistent here, by name, in place of the raw weights.
-    pub prepare: Option<Box<Program>>,
+    /// What is computed once from parameters and states when they are loaded: the outputs of these, one
+    /// each, are persistent here, by name, in place of the raw weights.
+    pub prepare: Vec<Arc<Program>>,
     /// The kernels in order.
     pub steps: Vec<Step>,
     /// After them: what is copied into which parameter or state, where it could not be written in place.

@@ -1,7 +1,8 @@
 //! Programs in host memory: the reference device in f64, the cpu device in f32.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Session;
 use crate::compile::{Memory, Program, Slot, Step};
@@ -12,7 +13,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// Memory that begins at a multiple of 64 bytes and stays where it is.
 struct Buffer<T> {
-    data: Vec<T>,
+    data: Box<[T]>,
     start: usize,
     length: usize,
 }
@@ -20,13 +21,12 @@ struct Buffer<T> {
 impl<T: Element> Buffer<T> {
     fn new(length: usize) -> Result<Self> {
         let slack = 64 / size_of::<T>();
-        let mut data: Vec<T> = Vec::new();
-        data.try_reserve_exact(length + slack).map_err(|_| {
+        // Zeroed by the system, page by page as they are first touched.
+        let data: Box<[T]> = bytemuck::allocation::try_zeroed_slice_box(length + slack).map_err(|()| {
             let bytes = length * size_of::<T>();
             Error::new(ErrorKind::Device, format!("cannot allocate {bytes} bytes"))
                 .fix("use a smaller batch or a smaller input size")
         })?;
-        data.resize(length + slack, T::default());
         let start = data.as_ptr().align_offset(64).min(slack);
         Ok(Buffer { data, start, length })
     }
@@ -49,11 +49,13 @@ pub(super) struct HostSession<T> {
     arena: Buffer<T>,
     persistent: Vec<Buffer<T>>,
     run: Runner<T>,
+    /// Whose threads a whole step runs on: entering the pool anew for every op would cost a hand-over each.
+    cpu: Option<Cpu>,
 }
 
 impl HostSession<f64> {
     pub(super) fn reference(program: Arc<Program>) -> Result<Self> {
-        Self::new(program, Arc::new(|step: &Step, io: &mut Io<'_, f64>| step.op.reference(io)))
+        Self::new(program, Arc::new(|step: &Step, io: &mut Io<'_, f64>| step.op.reference(io)), None)
     }
 }
 
@@ -62,16 +64,18 @@ impl HostSession<f32> {
         if program.cpu != Some((cpu.threads(), cpu.simd())) {
             return Err(Error::internal("the program was compiled for another device"));
         }
-        Self::new(program, Arc::new(move |step: &Step, io: &mut Io<'_, f32>| step.op.cpu(io, &cpu)))
+        let threads = cpu.clone();
+        let run = Arc::new(move |step: &Step, io: &mut Io<'_, f32>| step.op.cpu(io, &cpu));
+        Self::new(program, run, Some(threads))
     }
 }
 
 impl<T: Element> HostSession<T> {
-    fn new(program: Arc<Program>, run: Runner<T>) -> Result<Self> {
+    fn new(program: Arc<Program>, run: Runner<T>, cpu: Option<Cpu>) -> Result<Self> {
         let arena = Buffer::new(program.arena)?;
         let persistent =
             program.persistent.iter().map(|p| Buffer::new(p.shape.elements())).collect::<Result<_>>()?;
-        Ok(HostSession { program, arena, persistent, run })
+        Ok(HostSession { program, arena, persistent, run, cpu })
     }
 
     /// Where `slot` begins. Fails where it would leave its buffer.
@@ -97,6 +101,9 @@ impl<T: Element> HostSession<T> {
         };
         let data = buffer.and_then(|b| b.as_slice().get(slot.offset..slot.offset + slot.extent()));
         let data = data.ok_or_else(|| Error::internal("a slot of the program leaves its buffer"))?;
+        if slot.pixel_stride == slot.shape.c {
+            return Ok(data.to_vec());
+        }
         let mut dense = Vec::with_capacity(slot.shape.elements());
         for pixel in 0..slot.shape.pixels() {
             let start = pixel * slot.pixel_stride;
@@ -106,25 +113,48 @@ impl<T: Element> HostSession<T> {
     }
 
     /// Fills `slot` with dense elements.
-    fn scatter(&mut self, slot: &Slot, dense: impl Iterator<Item = T>) -> Result<()> {
+    fn scatter(&mut self, slot: &Slot, dense: &[T]) -> Result<()> {
+        if dense.len() != slot.shape.elements() {
+            return Err(Error::internal("a slot of the program is filled with another number of elements"));
+        }
         let pointer = self.locate(slot)?;
         // SAFETY: `locate` checked that the slot lies in its buffer, which `&mut self` borrows.
         let mut view = unsafe { ViewMut::from_raw(pointer, slot.shape, slot.pixel_stride) };
-        let mut dense = dense;
-        for pixel in 0..slot.shape.pixels() {
-            for (to, from) in view.pixel(pixel).iter_mut().zip(&mut dense) {
-                *to = from;
-            }
+        match view.as_mut_slice() {
+            Some(all) => all.copy_from_slice(dense),
+            None => view.copy_from(View::dense(dense, slot.shape)),
         }
         Ok(())
     }
 
     fn read(&self, slot: &Slot) -> Result<Tensor> {
-        Tensor::new(slot.shape, self.gather(slot)?.iter().map(|v| v.to_f64() as f32).collect())
+        Tensor::new(slot.shape, T::into_f32s(self.gather(slot)?))
     }
 
     fn write(&mut self, slot: &Slot, tensor: &Tensor) -> Result<()> {
-        self.scatter(slot, tensor.data().iter().map(|&v| T::from_f64(f64::from(v))))
+        self.scatter(slot, &T::from_f32s(tensor.data()))
+    }
+
+    /// Runs every step, then stores; `after` is called after each step.
+    fn run_all(&mut self, mut after: impl FnMut() + Send) -> Result<()> {
+        let program = self.program.clone();
+        let cpu = self.cpu.clone();
+        let mut steps = || {
+            program.steps.iter().try_for_each(|step| {
+                self.run_step(step)?;
+                after();
+                Ok(())
+            })
+        };
+        match cpu {
+            Some(cpu) => cpu.install(steps)?,
+            None => steps()?,
+        }
+        for (from, to) in &program.stores {
+            let dense = self.gather(from)?;
+            self.scatter(to, &dense)?;
+        }
+        Ok(())
     }
 
     fn run_step(&mut self, step: &Step) -> Result<()> {
@@ -165,21 +195,23 @@ impl<T: Element> Session for HostSession<T> {
 
     fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         let program = self.program.clone();
-        let mut prepared = BTreeMap::new();
-        if let Some(prepare) = &program.prepare {
-            let mut session = HostSession::new(Arc::new((**prepare).clone()), self.run.clone())?;
+        let mut prepared = HashSet::new();
+        for prepare in &program.prepare {
+            let mut session = HostSession::new(prepare.clone(), self.run.clone(), self.cpu.clone())?;
             session.load(state)?;
             session.run()?;
             for (name, slot) in &prepare.outputs {
-                prepared.insert(name.clone(), session.gather(slot)?);
+                let index = program.persistent.iter().position(|persistent| persistent.name == *name);
+                let index = index.ok_or_else(|| Error::internal("what is prepared is not kept"))?;
+                self.scatter(&whole(index, slot.shape), &session.gather(slot)?)?;
+                prepared.insert(index);
             }
         }
         for (index, persistent) in program.persistent.iter().enumerate() {
-            let slot = whole(index, persistent.shape);
-            if let Some(dense) = prepared.remove(&persistent.name) {
-                self.scatter(&slot, dense.into_iter())?;
+            if prepared.contains(&index) {
                 continue;
             }
+            let slot = whole(index, persistent.shape);
             let Some(tensor) = state.get(&persistent.name) else {
                 return Err(Error::invalid(format!("the weights have no {:?}", persistent.name)));
             };
@@ -211,13 +243,17 @@ impl<T: Element> Session for HostSession<T> {
     }
 
     fn run(&mut self) -> Result<()> {
-        let program = self.program.clone();
-        program.steps.iter().try_for_each(|step| self.run_step(step))?;
-        for (from, to) in &program.stores {
-            let dense = self.gather(from)?;
-            self.scatter(to, dense.into_iter())?;
-        }
-        Ok(())
+        self.run_all(|| {})
+    }
+
+    fn run_timed(&mut self) -> Result<Vec<Duration>> {
+        let mut times = Vec::with_capacity(self.program.steps.len());
+        let mut last = Instant::now();
+        self.run_all(|| {
+            times.push(last.elapsed());
+            last = Instant::now();
+        })?;
+        Ok(times)
     }
 
     fn output(&self, name: &str) -> Result<Tensor> {

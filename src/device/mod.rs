@@ -5,6 +5,7 @@ mod host;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Result;
 use crate::compile::{Options, Program, compile};
@@ -93,6 +94,12 @@ pub trait Session: Send {
     /// # Errors
     /// What the ops say of the data.
     fn run(&mut self) -> Result<()>;
+
+    /// Runs one step and says how long each of the program's kernels took, in the program's order.
+    ///
+    /// # Errors
+    /// What the ops say of the data.
+    fn run_timed(&mut self) -> Result<Vec<Duration>>;
 
     /// An output of the last run.
     ///

@@ -1,5 +1,6 @@
 //! Element types: how numbers are stored, and what kernels compute with.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// How a tensor's elements are stored. Accumulation is always in f32 or better.
@@ -35,11 +36,15 @@ impl fmt::Display for DType {
 }
 
 /// A number that host kernels compute with: f32 on the cpu device, f64 on the reference device.
-pub trait Element: Copy + Default + Send + Sync + fmt::Debug + 'static {
+pub trait Element: bytemuck::Zeroable + Copy + Default + Send + Sync + fmt::Debug + 'static {
     /// Widens to f64.
     fn to_f64(self) -> f64;
     /// Rounds to nearest.
     fn from_f64(value: f64) -> Self;
+    /// All of `values`, without a copy where the type is the same.
+    fn from_f32s(values: &[f32]) -> Cow<'_, [Self]>;
+    /// All of `values` rounded to nearest, without a copy where the type is the same.
+    fn into_f32s(values: Vec<Self>) -> Vec<f32>;
 }
 
 impl Element for f32 {
@@ -49,6 +54,12 @@ impl Element for f32 {
     fn from_f64(value: f64) -> Self {
         value as f32
     }
+    fn from_f32s(values: &[f32]) -> Cow<'_, [f32]> {
+        Cow::Borrowed(values)
+    }
+    fn into_f32s(values: Vec<f32>) -> Vec<f32> {
+        values
+    }
 }
 
 impl Element for f64 {
@@ -57,5 +68,11 @@ impl Element for f64 {
     }
     fn from_f64(value: f64) -> Self {
         value
+    }
+    fn from_f32s(values: &[f32]) -> Cow<'_, [f64]> {
+        values.iter().map(|&v| f64::from(v)).collect()
+    }
+    fn into_f32s(values: Vec<f64>) -> Vec<f32> {
+        values.into_iter().map(|v| v as f32).collect()
     }
 }

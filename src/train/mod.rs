@@ -14,7 +14,9 @@ mod weights;
 pub use config::{AugmentConfig, OptimizerKind, TrainConfig};
 pub use evaluate::{Evaluation, evaluate};
 pub use inference::detect_image;
-pub use optimizer::{DECAY, MOMENTUM, Optimizer, RATE, trace_averages, trace_minimize, trace_updates};
+pub use optimizer::{
+    AVERAGE, DECAY, MOMENTUM, OPTIMIZER, Optimizer, RATE, trace_averages, trace_minimize, trace_updates,
+};
 pub use picture::{label_detections, validation_picture};
 pub use run_folder::{Checkpoint, EpochMetrics, RunFolder};
 pub use schedule::Schedule;

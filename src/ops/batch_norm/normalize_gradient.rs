@@ -74,7 +74,7 @@ impl Op for NormalizeGradient {
     }
 
     fn cpu_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _cpu: &Cpu) -> usize {
-        6 * inputs[0].c + reduce::workspace(inputs[0], 2)
+        4 * inputs[0].c + reduce::workspace(inputs[0], 2)
     }
 
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
@@ -84,39 +84,35 @@ impl Op for NormalizeGradient {
         let [dz, dgamma, dbeta] = &mut io.outputs[..] else {
             return Err(Error::internal("three outputs").in_op("normalize gradient"));
         };
-        let (vectors, partials) = std::mem::take(&mut io.workspace).split_at_mut(6 * c);
+        let (vectors, partials) = std::mem::take(&mut io.workspace).split_at_mut(4 * c);
         let mut rows = vectors.chunks_mut(c.max(1));
         let mut row = || rows.next().unwrap_or(&mut []);
-        let (scale, shift, inverse, offset, slope, base) = (row(), row(), row(), row(), row(), row());
+        let (scale, shift, slope, base) = (row(), row(), row(), row());
         affine(self.epsilon, statistics, gamma, beta, (&mut *scale, &mut *shift));
-        // ẑ = z·inverse + offset.
-        for i in 0..c {
-            let deviation = (f64::from(statistics.pixel(1)[i]) + self.epsilon).sqrt();
-            inverse[i] = (1.0 / deviation) as f32;
-            offset[i] = (-f64::from(statistics.pixel(0)[i]) / deviation) as f32;
-        }
-        let (scale, shift, inverse, offset) = (&*scale, &*shift, &*inverse, &*offset);
+        let (scale, shift, mean) = (&*scale, &*shift, statistics.pixel(0));
         let activation = self.activation;
         {
             let dy = io.inputs[0].unwrap_or(dz.view());
             let sums = reduce::channels(cpu, shape, 2, partials, |pixels, partial| {
-                dispatch(cpu, Sums { pixels, partial, dy, z, scale, shift, inverse, offset, activation });
+                dispatch(cpu, Sums { pixels, partial, dy, z, scale, shift, mean, activation });
             });
             for i in 0..c {
-                dgamma.pixel(0)[i] = sums(1, i) as f32;
-                dbeta.pixel(0)[i] = sums(0, i) as f32;
+                let inverse = 1.0 / (f64::from(statistics.pixel(1)[i]) + self.epsilon).sqrt();
+                let (sum, dot) = (sums(0, i), sums(1, i) * inverse);
+                dgamma.pixel(0)[i] = dot as f32;
+                dbeta.pixel(0)[i] = sum as f32;
                 // dz = scale·g − (base + slope·z)
                 let m = if self.batch { shape.pixels() as f64 } else { f64::INFINITY };
-                let (sum, dot) = (sums(0, i) / m, sums(1, i) / m);
-                let scale = f64::from(scale[i]);
-                base[i] = (scale * (sum + dot * f64::from(offset[i]))) as f32;
-                slope[i] = (scale * dot * f64::from(inverse[i])) as f32;
+                let through = f64::from(scale[i]) / m;
+                slope[i] = (through * dot * inverse) as f32;
+                base[i] = (through * (sum - dot * inverse * f64::from(mean[i]))) as f32;
             }
         }
         let (base, slope) = (&*base, &*slope);
         let source = io.inputs[0];
         let step = pixels_per_chunk(shape);
-        let chunks: Vec<_> = dz.reborrow().chunks(step).into_iter().enumerate().collect();
+        // From the end: what the sums have read last is still in the cache.
+        let chunks: Vec<_> = dz.reborrow().chunks(step).into_iter().enumerate().rev().collect();
         cpu.for_each(chunks, |(index, chunk)| {
             let first = index * step;
             dispatch(cpu, Apply { chunk, first, dy: source, z, scale, shift, base, slope, activation });
@@ -125,7 +121,7 @@ impl Op for NormalizeGradient {
     }
 }
 
-/// `Σ g` and `Σ g·ẑ` over a run of pixels, into the two rows of `partial`.
+/// `Σ g` and `Σ g·(z − mean)` over a run of pixels, into the two rows of `partial`.
 struct Sums<'a> {
     pixels: Range<usize>,
     partial: &'a mut [f32],
@@ -133,8 +129,7 @@ struct Sums<'a> {
     z: View<'a, f32>,
     scale: &'a [f32],
     shift: &'a [f32],
-    inverse: &'a [f32],
-    offset: &'a [f32],
+    mean: &'a [f32],
     activation: Activation,
 }
 
@@ -142,29 +137,58 @@ impl Task for Sums<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
-        let channels = self.scale.len();
-        let (sum_row, dot_row) = self.partial.split_at_mut(channels);
-        let mut c = 0;
+    fn run<L: Lanes>(mut self, l: L) {
+        let (channels, mut c) = (self.scale.len(), 0);
+        // As many channels at a time as registers hold, so that a pixel's are read in one go.
+        if L::REGISTERS >= 32 {
+            while c + 4 * L::LANES <= channels {
+                self.columns::<L, 4>(l, c, L::LANES);
+                c += 4 * L::LANES;
+            }
+        }
+        while c + 2 * L::LANES <= channels {
+            self.columns::<L, 2>(l, c, L::LANES);
+            c += 2 * L::LANES;
+        }
         while c < channels {
             let count = L::LANES.min(channels - c);
-            // SAFETY: c + count ≤ channels, the length of every vector, row and pixel.
-            unsafe {
-                let vector = |row: &[f32]| l.load_first(row.as_ptr().add(c), count);
-                let (scale, shift) = (vector(self.scale), vector(self.shift));
-                let (inverse, offset) = (vector(self.inverse), vector(self.offset));
-                let (mut sum, mut dot) = (l.splat(0.0), l.splat(0.0));
-                for i in self.pixels.clone() {
-                    let z = l.load_first(self.z.pixel(i).as_ptr().add(c), count);
-                    let dy = l.load_first(self.dy.pixel(i).as_ptr().add(c), count);
-                    let g = l.mul(dy, self.activation.derivative_lanes(l, l.fma(z, scale, shift)));
-                    sum = l.add(sum, g);
-                    dot = l.fma(g, l.fma(z, inverse, offset), dot);
-                }
-                l.store_first(sum_row.as_mut_ptr().add(c), count, sum);
-                l.store_first(dot_row.as_mut_ptr().add(c), count, dot);
-            }
+            self.columns::<L, 1>(l, c, count);
             c += count;
+        }
+    }
+}
+
+impl Sums<'_> {
+    /// Sums `B` vectors of channels from `c`, `count` channels in each.
+    #[inline(always)]
+    fn columns<L: Lanes, const B: usize>(&mut self, l: L, c: usize, count: usize) {
+        let channels = self.scale.len();
+        assert!(c + (B - 1) * L::LANES + count <= channels && count <= L::LANES);
+        // SAFETY: at most `count` channels from `c + b·LANES` are read or written, which every vector,
+        // row and pixel has (asserted above).
+        unsafe {
+            let load = |from: *const f32, b: usize| {
+                let at = from.add(c + b * L::LANES);
+                if count == L::LANES { l.load(at) } else { l.load_first(at, count) }
+            };
+            let row = |row: &[f32]| std::array::from_fn::<_, B, _>(|b| load(row.as_ptr(), b));
+            let (scale, shift, mean) = (row(self.scale), row(self.shift), row(self.mean));
+            let (mut sum, mut dot) = ([l.splat(0.0); B], [l.splat(0.0); B]);
+            for i in self.pixels.clone() {
+                let (z, dy) = (self.z.pixel(i).as_ptr(), self.dy.pixel(i).as_ptr());
+                for b in 0..B {
+                    let z = load(z, b);
+                    let slope = self.activation.derivative_lanes(l, l.fma(z, scale[b], shift[b]));
+                    let g = l.mul(load(dy, b), slope);
+                    sum[b] = l.add(sum[b], g);
+                    dot[b] = l.fma(g, l.sub(z, mean[b]), dot[b]);
+                }
+            }
+            for b in 0..B {
+                let at = self.partial.as_mut_ptr().add(c + b * L::LANES);
+                l.store_first(at, count, sum[b]);
+                l.store_first(at.add(channels), count, dot[b]);
+            }
         }
     }
 }
@@ -197,13 +221,20 @@ impl Task for Apply<'_> {
                 let count = L::LANES.min(channels - c);
                 // SAFETY: c + count ≤ channels, the length of every vector and pixel.
                 unsafe {
-                    let vector = |row: &[f32]| l.load_first(row.as_ptr().add(c), count);
-                    let (scale, shift) = (vector(self.scale), vector(self.shift));
-                    let z = l.load_first(z.add(c), count);
+                    let load = |from: *const f32| match count == L::LANES {
+                        true => l.load(from.add(c)),
+                        false => l.load_first(from.add(c), count),
+                    };
+                    let (scale, shift) = (load(self.scale.as_ptr()), load(self.shift.as_ptr()));
+                    let z = load(z);
                     let slope = self.activation.derivative_lanes(l, l.fma(z, scale, shift));
-                    let g = l.mul(l.load_first(dy.add(c), count), slope);
-                    let through = l.fma(z, vector(self.slope), vector(self.base));
-                    l.store_first(dz.add(c), count, l.sub(l.mul(scale, g), through));
+                    let g = l.mul(load(dy), slope);
+                    let through = l.fma(z, load(self.slope.as_ptr()), load(self.base.as_ptr()));
+                    let result = l.sub(l.mul(scale, g), through);
+                    match count == L::LANES {
+                        true => l.store(dz.add(c), result),
+                        false => l.store_first(dz.add(c), count, result),
+                    }
                 }
                 c += count;
             }

@@ -24,6 +24,13 @@ fn is_direct(pool: &MaxPool) -> bool {
     pool.kernel[0] * pool.kernel[1] <= DIRECT
 }
 
+/// Whether small windows tile the map `x`: each pixel lies in exactly one.
+fn is_tiling(pool: &MaxPool, x: Shape) -> bool {
+    let [kh, kw] = pool.kernel;
+    let tiles = pool.stride == pool.kernel && x.h.is_multiple_of(kh) && x.w.is_multiple_of(kw);
+    tiles && is_direct(pool) && pool.rows(0, x.h) == (0..kh) && pool.columns(0, x.w) == (0..kw)
+}
+
 /// Elements of one map of the ring: `kernel_h` rows of the output's width, no more than there are.
 fn ring_elements(pool: &MaxPool, x: Shape, y: Shape) -> usize {
     pool.kernel[0].min(x.h) * y.w * BLOCK.min(x.c)
@@ -57,7 +64,12 @@ pub(super) fn forward(pool: &MaxPool, io: &mut Io<'_, f32>, cpu: &Cpu) {
 pub(super) fn gradient(pool: &MaxPool, io: &mut Io<'_, f32>, cpu: &Cpu) {
     let (x, dy) = (io.input(0), io.input(1));
     let dx = io.outputs[0].reborrow();
-    if is_direct(pool) {
+    if is_tiling(pool, x.shape()) {
+        let step = x.shape().w * pool.kernel[0];
+        cpu.for_each(dx.chunks(step).into_iter().enumerate().collect(), |(strip, chunk)| {
+            dispatch(cpu, TileGradient { pool, x, dy, strip, chunk });
+        });
+    } else if is_direct(pool) {
         cpu.for_each(image_blocks(dx, BLOCK), |mut block| {
             dispatch(cpu, DirectGradient { pool, x, dy, block: &mut block });
         });
@@ -231,6 +243,43 @@ impl Task for Separable<'_, '_> {
             for ox in 0..shape.w {
                 let column = rows.clone().map(|iy| &ring[((iy % slots) * shape.w + ox) * c..][..c]);
                 maximum(lanes, block.view.pixel(oy * shape.w + ox), column);
+            }
+        }
+    }
+}
+
+/// A row of windows that tile the map, of the gradient: each element is written once, and none is read.
+struct TileGradient<'a> {
+    pool: &'a MaxPool,
+    x: View<'a, f32>,
+    dy: View<'a, f32>,
+    strip: usize,
+    chunk: ViewMut<'a, f32>,
+}
+
+impl Task for TileGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, lanes: L) {
+        let (Shape { w, c, .. }, [kh, kw]) = (self.x.shape(), self.pool.kernel);
+        let out = self.dy.shape().w;
+        for ox in 0..out {
+            let dy = self.dy.pixel(self.strip * out + ox);
+            let (mut pixels, mut sources) = ([0; DIRECT], [&[][..]; DIRECT]);
+            for k in 0..kh * kw {
+                pixels[k] = k / kw * w + ox * kw + k % kw;
+                sources[k] = self.x.pixel(self.strip * kh * w + pixels[k]);
+            }
+            for at in (0..c).step_by(L::LANES) {
+                let window = sources[..kh * kw].iter().enumerate().map(|(k, x)| (*x, k as f32));
+                let ordinal = argmax(lanes, at, window).1;
+                let dy = load(lanes, dy, at);
+                for (k, &pixel) in pixels[..kh * kw].iter().enumerate() {
+                    let difference = lanes.abs(lanes.sub(ordinal, lanes.splat(k as f32)));
+                    let is_here = lanes.less(difference, lanes.splat(0.5));
+                    store(lanes, self.chunk.pixel(pixel), at, lanes.select(is_here, dy, lanes.splat(0.0)));
+                }
             }
         }
     }

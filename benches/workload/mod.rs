@@ -1,0 +1,132 @@
+//! The workloads that speed and memory are measured on: inference and a training step of the zoo's
+//! networks. A training step is that of `benches/peers/training.py`: the loss is Σ over heads of
+//! mean(head²), the optimiser SGD with Nesterov momentum 0.937 and weight decay 5e-4.
+
+use std::time::{Duration, Instant};
+
+use gradpath::Result;
+use gradpath::autograd::backward;
+use gradpath::device::{Device, Session};
+use gradpath::graph::{Graph, Mode};
+use gradpath::ops::{Tape, Value, add, mean_square};
+use gradpath::tensor::{Random, Shape, Tensor};
+use gradpath::train::{MOMENTUM, Optimizer, OptimizerKind, RATE, trace_updates};
+use gradpath::zoo;
+
+/// Classes of the heads: those of COCO.
+const CLASSES: usize = 80;
+
+/// What is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    /// A network of the zoo.
+    pub network: &'static str,
+    /// Training or inference.
+    pub mode: Mode,
+    /// Height and width of the images.
+    pub size: usize,
+    /// Images at a time.
+    pub batch: usize,
+}
+
+/// A workload that is ready to run.
+pub struct Prepared {
+    /// The session: parameters set, the scalars and images not.
+    pub session: Box<dyn Session>,
+    images: Tensor,
+    training: bool,
+    /// Operations of a run by Darknet's count; a training step is three times the forward's.
+    pub flops: f64,
+}
+
+impl Workload {
+    fn graph(&self) -> Result<Graph> {
+        let mut graph = Graph::new(self.mode);
+        let images = graph.input("images", Shape::new(self.batch, self.size, self.size, 3))?;
+        let heads = zoo::find(self.network)?.trace(&mut graph, images, CLASSES)?.maps;
+        if self.mode == Mode::Inference {
+            for (index, &head) in heads.iter().enumerate() {
+                graph.output(&format!("head{index}"), head)?;
+            }
+            return Ok(graph);
+        }
+        let mut losses =
+            heads.iter().map(|&head| mean_square::trace(&mut graph, head)).collect::<Result<Vec<_>>>()?;
+        let mut loss = losses.remove(0);
+        for part in losses {
+            loss = add::trace(&mut graph, loss, part)?;
+        }
+        graph.output("loss", loss)?;
+        let parameters: Vec<Value> = graph.parameters().map(|(value, _)| value).collect();
+        let gradients = backward(&mut graph, loss, &parameters)?;
+        let pairs: Vec<(Value, Value)> = parameters.into_iter().zip(gradients).collect();
+        trace_updates(&mut graph, Optimizer { kind: OptimizerKind::Sgd, weight_decay: 5e-4 }, &pairs)?;
+        Ok(graph)
+    }
+
+    /// Traces, compiles and loads it.
+    ///
+    /// # Errors
+    /// Where the size does not suit the network, or memory cannot be had.
+    pub fn prepare(&self, device: &Device) -> Result<Prepared> {
+        let graph = self.graph()?;
+        let mut session = device.session(device.compile(&graph)?)?;
+        session.load(&graph.initial_state(0))?;
+        let shape = Shape::new(self.batch, self.size, self.size, 3);
+        let images = Tensor::uniform(shape, 0.0, 1.0, &mut Random::new(1));
+        let training = self.mode == Mode::Training;
+        let forward = match training {
+            true => Workload { mode: Mode::Inference, ..*self }.graph()?,
+            false => graph,
+        };
+        let mut flops = 0.0;
+        for node in forward.nodes() {
+            let shapes = |values: &[Value]| values.iter().map(|&v| forward.shape(v)).collect::<Vec<_>>();
+            flops += node.op.cost(&shapes(&node.inputs), &shapes(&node.outputs)).darknet_flops;
+        }
+        Ok(Prepared { session, images, training, flops: flops * if training { 3.0 } else { 1.0 } })
+    }
+}
+
+impl Prepared {
+    /// Feeds everything that a run reads.
+    ///
+    /// # Errors
+    /// None where the session was made by [`Workload::prepare`].
+    pub fn feed(&mut self) -> Result<()> {
+        self.session.feed("images", &self.images)?;
+        if self.training {
+            self.session.feed(RATE, &Tensor::full(Shape::scalar(), 0.01))?;
+            self.session.feed(MOMENTUM, &Tensor::full(Shape::scalar(), 0.937))?;
+        }
+        Ok(())
+    }
+
+    /// Feeds, runs and reads what comes out: what a user waits for.
+    ///
+    /// # Errors
+    /// As the session's.
+    pub fn run(&mut self) -> Result<()> {
+        self.feed()?;
+        self.session.run()?;
+        let names: Vec<String> =
+            self.session.program().outputs.iter().map(|(name, _)| name.clone()).collect();
+        names.iter().try_for_each(|name| self.session.output(name).map(|_| ()))
+    }
+
+    /// Seconds of each of the runs that fit `budget` (at least 3), after `warmup` runs.
+    ///
+    /// # Errors
+    /// As [`Prepared::run`].
+    pub fn time(&mut self, warmup: usize, budget: Duration) -> Result<Vec<f64>> {
+        (0..warmup).try_for_each(|_| self.run())?;
+        let start = Instant::now();
+        let mut seconds = Vec::new();
+        while seconds.len() < 3 || start.elapsed() < budget {
+            let run = Instant::now();
+            self.run()?;
+            seconds.push(run.elapsed().as_secs_f64());
+        }
+        Ok(seconds)
+    }
+}
