@@ -52,6 +52,8 @@ impl fmt::Display for Size {
 /// A device by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DeviceName {
+    /// The best that works here: for now the cpu
+    Auto,
     /// The host's processor, in f32
     Cpu,
     /// Naive kernels in f64: slow, and what the others are held against
@@ -62,7 +64,7 @@ pub enum DeviceName {
 #[derive(Clone, Debug, clap::Args)]
 pub struct DeviceOptions {
     /// The device to run on
-    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
     device: DeviceName,
     /// Threads of the cpu device; 0: as many as the machine has
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1024))]
@@ -76,7 +78,7 @@ impl DeviceOptions {
     /// Where the operating system refuses the threads.
     pub fn open(&self) -> Result<Device> {
         match self.device {
-            DeviceName::Cpu => Device::cpu(usize::from(self.threads)),
+            DeviceName::Auto | DeviceName::Cpu => Device::cpu(usize::from(self.threads)),
             DeviceName::Reference => Ok(Device::Reference),
         }
     }

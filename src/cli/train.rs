@@ -124,8 +124,7 @@ fn config(args: &Args) -> Result<TrainConfig> {
 
 /// `runs/MODEL-DATA`, or the next number behind it.
 fn default_folder(config: &TrainConfig) -> PathBuf {
-    let data = Path::new(&config.data).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    RunFolder::fresh(&Path::new("runs").join(format!("{}-{data}", config.model)))
+    RunFolder::fresh(&Path::new("runs").join(format!("{}-{}", config.model, config.data_name())))
 }
 
 fn describe(trainer: &Trainer, device: &str) -> Result<()> {
@@ -137,7 +136,7 @@ fn describe(trainer: &Trainer, device: &str) -> Result<()> {
     let mut text = format!(
         "{} on {}: {} training and {} validation images, {} classes\n",
         config.model,
-        train.name(),
+        config.data_name(),
         train.len(),
         validation.len(),
         train.class_names().len()

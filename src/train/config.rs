@@ -1,5 +1,7 @@
 //! Everything that a training depends on, as it is kept in its run folder.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use crate::data::AugmentOptions;
@@ -145,6 +147,11 @@ impl TrainConfig {
         }
         let augment = AugmentConfig { mosaic: 0.3, ..AugmentConfig::default() };
         TrainConfig { size: [320, 320], batch: 8, epochs: 60, validate_every: 5, augment, ..default }
+    }
+
+    /// What to call the data: `wardrobe`, or the last part of its path.
+    pub fn data_name(&self) -> String {
+        Path::new(&self.data).file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Refuses what no training can be made of.

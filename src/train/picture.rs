@@ -5,7 +5,7 @@ use std::sync::Arc;
 use image::RgbImage;
 
 use crate::data::{Dataset, Image, Object};
-use crate::detect::Detection;
+use crate::detect::{Detection, Nms, nms};
 use crate::report::{BoxLabel, BoxStyle, draw_boxes, palette, side_by_side};
 use crate::{Error, Result};
 
@@ -87,6 +87,8 @@ pub fn validation_picture(dataset: &Arc<dyn Dataset>, detections: &[Vec<Detectio
     for (index, found) in detections.iter().enumerate().take(IMAGES) {
         let sample = dataset.sample(index)?;
         let shown: Vec<Detection> = found.iter().copied().filter(|d| d.score >= SHOWN).collect();
+        // Scoring keeps near duplicates, which cost it nothing; a person sees them as mistakes.
+        let shown = nms(&shown, &Nms { iou: 0.5, ..Nms::default() });
         let truth = label_truth(&sample.image, &sample.objects, classes)?;
         panels.push((truth, format!("{}: truth", sample.name)));
         panels.push((label_detections(&sample.image, &shown, classes)?, "detected".to_owned()));

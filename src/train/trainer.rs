@@ -286,7 +286,7 @@ impl Trainer {
         if best(&self.metrics) == epoch {
             weights.save(&self.folder.file("best.safetensors"))?;
         }
-        let title = format!("{} on {}", self.config.model, self.train.name());
+        let title = format!("{} on {}", self.config.model, self.config.data_name());
         self.folder.write_metrics(&title, &self.metrics)?;
         let validated = self.metrics.last().is_some_and(|m| m.ap50.is_some());
         if let (Some(evaluation), true) = (last, validated) {
