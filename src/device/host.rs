@@ -160,15 +160,15 @@ impl<T: Element> HostSession<T> {
     fn run_step(&mut self, step: &Step) -> Result<()> {
         let mut inputs = Vec::with_capacity(step.inputs.len());
         for slot in &step.inputs {
-            inputs.push(match slot {
-                // SAFETY: `locate` checked the bounds. The planner gives an input and an output of one
-                // step memory in common only where the input is `None` here (or the output is a view
-                // of other channels), and outputs none among each other.
-                Some(slot) => {
-                    Some(unsafe { View::from_raw(self.locate(slot)?, slot.shape, slot.pixel_stride) })
-                }
-                None => None,
-            });
+            let Some(slot) = slot else {
+                inputs.push(None);
+                continue;
+            };
+            let pointer = self.locate(slot)?;
+            // SAFETY: `locate` checked the bounds. The planner gives an input and an output of one step
+            // memory in common only where the input is `None` here (or the output is a view of other
+            // channels), and outputs none among each other.
+            inputs.push(Some(unsafe { View::from_raw(pointer, slot.shape, slot.pixel_stride) }));
         }
         let mut outputs = Vec::with_capacity(step.outputs.len());
         for slot in &step.outputs {
