@@ -90,15 +90,18 @@ impl Op for NormalizeGradient {
         let (scale, shift, slope, base) = (row(), row(), row(), row());
         affine(self.epsilon, statistics, gamma, beta, (&mut *scale, &mut *shift));
         let (scale, shift, mean) = (&*scale, &*shift, statistics.pixel(0));
-        let activation = self.activation;
+        let (mut source, mut activation) = (io.inputs[0], self.activation);
         {
-            let dy = io.inputs[0].unwrap_or(dz.view());
-            let sums = reduce::channels(cpu, shape, 2, partials, |pixels, partial| {
-                dispatch(cpu, Sums { pixels, partial, dy, z, scale, shift, mean, activation });
+            // A derivative that costs more than memory does is computed once: g waits in dz.
+            let keep = activation.is_costly();
+            let runs = dz.reborrow().chunks(reduce::run_pixels(shape));
+            let sums = reduce::channels_with(cpu, shape, 2, partials, runs, |pixels, run, partial| {
+                let dy = source;
+                dispatch(cpu, Sums { pixels, partial, run, keep, dy, z, scale, shift, mean, activation });
             });
             for i in 0..c {
                 let inverse = 1.0 / (f64::from(statistics.pixel(1)[i]) + self.epsilon).sqrt();
-                let (sum, dot) = (sums(0, i), sums(1, i) * inverse);
+                let (sum, dot) = (sums.of(0, i), sums.of(1, i) * inverse);
                 dgamma.pixel(0)[i] = dot as f32;
                 dbeta.pixel(0)[i] = sum as f32;
                 // dz = scale·g − (base + slope·z)
@@ -108,8 +111,10 @@ impl Op for NormalizeGradient {
                 base[i] = (through * (sum - dot * inverse * f64::from(mean[i]))) as f32;
             }
         }
+        if activation.is_costly() {
+            (source, activation) = (None, Activation::Linear);
+        }
         let (base, slope) = (&*base, &*slope);
-        let source = io.inputs[0];
         let step = pixels_per_chunk(shape);
         // From the end: what the sums have read last is still in the cache.
         let chunks: Vec<_> = dz.reborrow().chunks(step).into_iter().enumerate().rev().collect();
@@ -121,11 +126,14 @@ impl Op for NormalizeGradient {
     }
 }
 
-/// `Σ g` and `Σ g·(z − mean)` over a run of pixels, into the two rows of `partial`.
+/// `Σ g` and `Σ g·(z − mean)` over a run of pixels, into the two rows of `partial`. `run` has the
+/// same pixels of dz: dy lies there where it is `None`, and g is left there where `keep` is set.
 struct Sums<'a> {
     pixels: Range<usize>,
     partial: &'a mut [f32],
-    dy: View<'a, f32>,
+    run: ViewMut<'a, f32>,
+    keep: bool,
+    dy: Option<View<'a, f32>>,
     z: View<'a, f32>,
     scale: &'a [f32],
     shift: &'a [f32],
@@ -174,14 +182,18 @@ impl Sums<'_> {
             let row = |row: &[f32]| std::array::from_fn::<_, B, _>(|b| load(row.as_ptr(), b));
             let (scale, shift, mean) = (row(self.scale), row(self.shift), row(self.mean));
             let (mut sum, mut dot) = ([l.splat(0.0); B], [l.splat(0.0); B]);
-            for i in self.pixels.clone() {
-                let (z, dy) = (self.z.pixel(i).as_ptr(), self.dy.pixel(i).as_ptr());
+            for (at, i) in self.pixels.clone().enumerate() {
+                let (z, own) = (self.z.pixel(i).as_ptr(), self.run.pixel(at).as_mut_ptr());
+                let dy = self.dy.map_or(own.cast_const(), |dy| dy.pixel(i).as_ptr());
                 for b in 0..B {
                     let z = load(z, b);
                     let slope = self.activation.derivative_lanes(l, l.fma(z, scale[b], shift[b]));
                     let g = l.mul(load(dy, b), slope);
                     sum[b] = l.add(sum[b], g);
                     dot[b] = l.fma(g, l.sub(z, mean[b]), dot[b]);
+                    if self.keep {
+                        l.store_first(own.add(c + b * L::LANES), count, g);
+                    }
                 }
             }
             for b in 0..B {

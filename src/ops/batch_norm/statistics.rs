@@ -77,9 +77,9 @@ impl Op for BatchStatistics {
         });
         let count = shape.pixels() as f64;
         for (c, pivot) in pivot.iter().enumerate() {
-            let mean = sums(0, c) / count;
+            let mean = sums.of(0, c) / count;
             io.outputs[0].pixel(0)[c] = (f64::from(*pivot) + mean) as f32;
-            io.outputs[0].pixel(1)[c] = (sums(1, c) / count - mean * mean).max(0.0) as f32;
+            io.outputs[0].pixel(1)[c] = (sums.of(1, c) / count - mean * mean).max(0.0) as f32;
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ impl Op for ChannelSum {
             }
         });
         for (c, y) in io.outputs[0].pixel(0).iter_mut().enumerate() {
-            *y = sums(0, c) as f32;
+            *y = sums.of(0, c) as f32;
         }
         Ok(())
     }

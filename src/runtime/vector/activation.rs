@@ -39,6 +39,11 @@ impl Activation {
         Activation::Sigmoid,
     ];
 
+    /// Whether it takes an exponential: more time than reading and writing a map that the cache holds.
+    pub fn is_costly(self) -> bool {
+        matches!(self, Activation::Silu | Activation::Mish | Activation::Sigmoid)
+    }
+
     /// The function, in double precision.
     pub fn apply(self, x: f64) -> f64 {
         match self {
