@@ -38,12 +38,10 @@ fn table(device: &Device, workloads: &[&Workload]) -> Result<()> {
     println!("{:40} {:>9} {:>9} {:>9} {:>10}", "workload", "median ms", "least ms", "GFLOP/s", "MiB held");
     for workload in workloads {
         let mut prepared = workload.prepare(device)?;
-        let mut seconds = prepared.time(2, Duration::from_secs(2))?;
-        seconds.sort_by(f64::total_cmp);
-        let (least, median) = (seconds[0], seconds[seconds.len() / 2]);
+        let times = prepared.time(2, Duration::from_secs(2))?;
         let held = prepared.session.held_bytes() as f64 / 1024.0 / 1024.0;
-        let speed = prepared.flops / median / 1e9;
-        let (median, least) = (median * 1e3, least * 1e3);
+        let speed = prepared.flops / times.median() / 1e9;
+        let (median, least) = (times.median() * 1e3, times.wall[0] * 1e3);
         println!("{:40} {median:9.2} {least:9.2} {speed:9.1} {held:10.1}", name(workload));
     }
     Ok(())

@@ -114,19 +114,47 @@ impl Prepared {
         names.iter().try_for_each(|name| self.session.output(name).map(|_| ()))
     }
 
-    /// Seconds of each of the runs that fit `budget` (at least 3), after `warmup` runs.
+    /// The runs that fit `budget` (at least 3), after `warmup` runs.
     ///
     /// # Errors
     /// As [`Prepared::run`].
-    pub fn time(&mut self, warmup: usize, budget: Duration) -> Result<Vec<f64>> {
+    pub fn time(&mut self, warmup: usize, budget: Duration) -> Result<Times> {
         (0..warmup).try_for_each(|_| self.run())?;
         let start = Instant::now();
-        let mut seconds = Vec::new();
-        while seconds.len() < 3 || start.elapsed() < budget {
-            let run = Instant::now();
+        let (mut wall, mut processor) = (Vec::new(), Vec::new());
+        while wall.len() < 3 || start.elapsed() < budget {
+            let (run, before) = (Instant::now(), processor_seconds());
             self.run()?;
-            seconds.push(run.elapsed().as_secs_f64());
+            wall.push(run.elapsed().as_secs_f64());
+            processor.push(processor_seconds() - before);
         }
-        Ok(seconds)
+        wall.sort_by(f64::total_cmp);
+        processor.sort_by(f64::total_cmp);
+        Ok(Times { wall, processor })
     }
+}
+
+/// Seconds of each run, the shortest first.
+pub struct Times {
+    /// By the clock on the wall.
+    pub wall: Vec<f64>,
+    /// That threads of this process ran, all together: what other processes do lengthens it little.
+    pub processor: Vec<f64>,
+}
+
+impl Times {
+    /// The run in the middle, by the clock on the wall.
+    pub fn median(&self) -> f64 {
+        self.wall[self.wall.len() / 2]
+    }
+}
+
+/// Seconds that threads of this process have run so far (Linux; 0 elsewhere).
+fn processor_seconds() -> f64 {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    let nanoseconds = threads.flatten().filter_map(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    nanoseconds.sum::<f64>() / 1e9
 }

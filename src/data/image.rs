@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use ::image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use ::image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
 use crate::{Error, Result};
 
@@ -141,7 +141,13 @@ fn decoder(path: &Path) -> Result<impl ImageDecoder + use<>> {
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(|e| undecodable(path, e))?;
+    let decoder = reader.into_decoder().map_err(|e| match e {
+        // Some decoders hold their header against the limits themselves.
+        ImageError::Limits(_) => {
+            Error::file(path, "the image is larger than the limits allow").caused_by(e).fix("make it smaller")
+        }
+        _ => undecodable(path, e),
+    })?;
     let (width, height) = decoder.dimensions();
     if decoder.total_bytes() > MAX_BYTES || width == 0 || height == 0 {
         let message = format!("the image's header says {width}×{height} pixels, which is not usable");

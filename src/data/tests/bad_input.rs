@@ -56,9 +56,9 @@ fn images_that_are_missing_broken_cut_off_or_huge() {
     expect(&voc, "JPEGImages/photo1.png: the image does not decode", "replace it");
 
     // Headers that promise more pixels than anyone has, in a few bytes.
-    for (side, fix) in [(60_000, "replace it"), (16_000, "make it smaller")] {
+    for side in [60_000, 16_000] {
         voc.write("JPEGImages/photo1.png", bitmap_header(side));
-        expect(&voc, "JPEGImages/photo1.png: the image", fix);
+        expect(&voc, "JPEGImages/photo1.png: the image", "make it smaller");
     }
 }
 
