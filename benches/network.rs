@@ -1,7 +1,7 @@
 //! Whole networks: inference one image at a time, and a training step, with criterion.
 //!
-//! `cargo bench --bench network` prints for each workload its time, GFLOP/s by Darknet's count (times 3
-//! for a training step) and the bytes held, then times it with criterion. `-- --table` prints only the
+//! `cargo bench --bench network` prints for each workload its time, that of its threads on the processor,
+//! GFLOP/s by Darknet's count (times 3 for a training step) and the bytes held, then times it with criterion. `-- --table` prints only the
 //! table, `-- --only yolov7-tiny` picks workloads by name, `-- --threads 1` sets the threads. For the
 //! same workloads elsewhere, and the peak of memory in a process of its own, see `benches/peers`.
 
@@ -35,14 +35,16 @@ fn name(workload: &Workload) -> String {
 
 fn table(device: &Device, workloads: &[&Workload]) -> Result<()> {
     println!("{device}");
-    println!("{:40} {:>9} {:>9} {:>9} {:>10}", "workload", "median ms", "least ms", "GFLOP/s", "MiB held");
+    let [median, least, processor] = ["median ms", "least ms", "processor"];
+    println!("{:40} {median:>9} {least:>9} {processor:>9} {:>9} {:>10}", "workload", "GFLOP/s", "MiB held");
     for workload in workloads {
         let mut prepared = workload.prepare(device)?;
         let times = prepared.time(2, Duration::from_secs(2))?;
         let held = prepared.session.held_bytes() as f64 / 1024.0 / 1024.0;
         let speed = prepared.flops / times.median() / 1e9;
-        let (median, least) = (times.median() * 1e3, times.wall[0] * 1e3);
-        println!("{:40} {median:9.2} {least:9.2} {speed:9.1} {held:10.1}", name(workload));
+        let [median, least, processor] =
+            [times.median(), times.wall[0], times.processor[0]].map(|seconds| seconds * 1e3);
+        println!("{:40} {median:9.2} {least:9.2} {processor:9.2} {speed:9.1} {held:10.1}", name(workload));
     }
     Ok(())
 }
