@@ -1,7 +1,7 @@
 //! Whole networks: inference one image at a time, and a training step, with criterion.
 //!
-//! `cargo bench --bench network` prints for each workload its time, GFLOP/s by Darknet's count (times 3
-//! for a training step) and the bytes held, then times it with criterion. `-- --table` prints only the
+//! `cargo bench --bench network` prints for each workload its time, that of its threads on the processor,
+//! GFLOP/s by Darknet's count (times 3 for a training step) and the bytes held, then times it with criterion. `-- --table` prints only the
 //! table, `-- --only yolov7-tiny` picks workloads by name, `-- --threads 1` sets the threads. For the
 //! same workloads elsewhere, and the peak of memory in a process of its own, see `benches/peers`.
 
