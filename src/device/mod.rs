@@ -43,6 +43,17 @@ impl Device {
         Ok(Arc::new(compile(graph, Options::new(cpu))?))
     }
 
+    /// A session of `graph`, compiled for this device, with parameters and states as a training begins
+    /// with `seed` ([`Graph::initial_state`]).
+    ///
+    /// # Errors
+    /// As [`Device::compile`] and [`Device::session`].
+    pub fn begin(&self, graph: &Graph, seed: u64) -> Result<Box<dyn Session>> {
+        let mut session = self.session(self.compile(graph)?)?;
+        session.load(&graph.initial_state(seed))?;
+        Ok(session)
+    }
+
     /// A session: the program with memory of its own, parameters and states all zero.
     ///
     /// # Errors
@@ -100,6 +111,15 @@ pub trait Session: Send {
     /// # Errors
     /// What the ops say of the data.
     fn run_timed(&mut self) -> Result<Vec<Duration>>;
+
+    /// Feeds every input of `feeds` by name, and runs one step.
+    ///
+    /// # Errors
+    /// As [`Session::feed`] and [`Session::run`].
+    fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<()> {
+        feeds.iter().try_for_each(|(name, tensor)| self.feed(name, tensor))?;
+        self.run()
+    }
 
     /// An output of the last run.
     ///

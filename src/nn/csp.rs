@@ -44,6 +44,14 @@ pub struct Csp<B> {
     pub style: Style,
 }
 
+impl<B> Csp<B> {
+    /// The stage as the paper has it: [`Truncation::Csp`], the inner transition as wide as the block's
+    /// output, `filters` channels out.
+    pub fn new(style: Style, split: Split, block: B, filters: usize) -> Self {
+        Csp { split, block, truncation: Truncation::Csp, inner: None, filters, style }
+    }
+}
+
 impl<B: Block> Block for Csp<B> {
     fn trace(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         let channels = graph.shape(x).c;

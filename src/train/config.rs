@@ -120,7 +120,7 @@ impl Default for TrainConfig {
             model: "elan-nano".into(),
             size: [160, 160],
             batch: 16,
-            epochs: 14,
+            epochs: 18,
             rate: 0.004,
             final_share: 0.02,
             optimizer: OptimizerKind::AdamW,
