@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::format::weights;
 use crate::graph::Graph;
 use crate::tensor::Tensor;
+use crate::train::check_weights;
 use crate::zoo::Network;
 use crate::{Error, Result};
 
@@ -24,45 +25,6 @@ pub fn load(path: &Path, network: &Network, graph: &Graph) -> Result<BTreeMap<St
         let message = format!("holds the weights of {other}, not of {}", network.name);
         return Err(Error::file(path, message).fix(format!("name {other}, or give another file")));
     }
-    for (_, info) in graph.persistent() {
-        let Some(tensor) = tensors.get(&info.name) else {
-            let message = format!(
-                "tensor `{}` is missing, which {} needs with shape {}",
-                info.name, network.name, info.shape
-            );
-            return Err(Error::file(path, message).fix("give the whole weights of this network"));
-        };
-        if tensor.shape() != info.shape {
-            let message = format!(
-                "tensor `{}` has shape {}, where {} needs {}",
-                info.name,
-                tensor.shape(),
-                network.name,
-                info.shape
-            );
-            let error = Error::file(path, message);
-            return Err(match classes(network, &tensors).filter(|_| info.name.starts_with("head")) {
-                Some(classes) => {
-                    error.fix(format!("the file is for {classes} classes: use --classes {classes}"))
-                }
-                None => error.fix("give the weights of this network"),
-            });
-        }
-    }
-    match tensors.keys().find(|name| graph.find(name).is_none()) {
-        None => Ok(tensors),
-        Some(name) => {
-            let message = format!("tensor `{name}` is none of {}'s", network.name);
-            Err(Error::file(path, message).fix("give the weights of this network, and nothing else"))
-        }
-    }
-}
-
-/// The number of classes that the first head in `tensors` predicts.
-fn classes(network: &Network, tensors: &BTreeMap<String, Tensor>) -> Option<usize> {
-    let channels = tensors.get("head0.predict.bias")?.shape().c;
-    match channels % network.anchors_per_head.max(1) {
-        0 => (channels / network.anchors_per_head.max(1)).checked_sub(5),
-        _ => None,
-    }
+    check_weights(path, network, graph, &tensors)?;
+    Ok(tensors)
 }

@@ -23,7 +23,8 @@ const AS_F32: &str = "save it with numpy.save(path, numpy.ascontiguousarray(arra
 /// Where the file cannot be read, is not `.npy`, is cut off, or holds what a tensor cannot.
 pub fn load(path: impl AsRef<Path>) -> Result<Tensor> {
     let path = path.as_ref();
-    let bytes = fs::read(path).map_err(|e| Error::file(path, "cannot be read").caused_by(e))?;
+    let bytes = fs::read(path)
+        .map_err(|e| Error::file(path, "cannot be read").caused_by(e).fix("check the name of the file"))?;
     parse(&bytes).map_err(|e| e.in_file(path))
 }
 

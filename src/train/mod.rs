@@ -22,7 +22,7 @@ pub use run_folder::{Checkpoint, EpochMetrics, RunFolder};
 pub use schedule::Schedule;
 pub use step::{StepLoss, TrainStep};
 pub use trainer::{Observer, Outcome, Trainer};
-pub use weights::{DetectorWeights, initial_detector};
+pub use weights::{DetectorWeights, check_weights};
 
 #[cfg(test)]
 mod tests;

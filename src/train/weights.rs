@@ -104,38 +104,65 @@ impl DetectorWeights {
             return Err(foreign(format!("has anchors that are not {name}'s")));
         }
         let detector = DetectorWeights { network, classes, levels, size, tensors };
-        detector.check().map_err(|e| e.in_file(&file))?;
+        let graph = inference_graph(&network, detector.size, detector.classes.len());
+        let graph = graph.map_err(|e| e.in_file(&file))?;
+        check_weights(&file, &network, &graph, &detector.tensors)?;
         Ok(detector)
-    }
-
-    /// Fails unless the tensors are exactly the network's.
-    fn check(&self) -> Result<()> {
-        let [width, height] = self.size;
-        let mut graph = Graph::new(Mode::Inference);
-        let images = graph.input("images", Shape::new(1, height, width, 3))?;
-        self.network.trace(&mut graph, images, self.classes.len())?;
-        check_tensors(&graph, &self.tensors)
     }
 }
 
-/// Fails unless `tensors` has every parameter and state of `graph`, in its shape.
-pub(super) fn check_tensors(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+/// Fails unless `tensors`, read from `path`, are exactly the parameters and states of `graph`, which is
+/// traced from `network`.
+///
+/// # Errors
+/// Names the tensor that is missing, has another shape, or is none of the network's.
+pub fn check_weights(
+    path: &Path,
+    network: &Network,
+    graph: &Graph,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<()> {
     for (_, info) in graph.persistent() {
-        match tensors.get(&info.name) {
-            None => return Err(Error::invalid(format!("there is no tensor {:?}", info.name))),
-            Some(tensor) if tensor.shape() != info.shape => {
-                let message = format!(
-                    "{:?} has the shape {}, and the network's has {}",
-                    info.name,
-                    tensor.shape(),
-                    info.shape
-                );
-                return Err(Error::invalid(message));
-            }
-            Some(_) => {}
+        let Some(tensor) = tensors.get(&info.name) else {
+            let message = format!(
+                "tensor `{}` is missing, which {} needs with shape {}",
+                info.name, network.name, info.shape
+            );
+            return Err(Error::file(path, message).fix("give the whole weights of this network"));
+        };
+        if tensor.shape() != info.shape {
+            let message = format!(
+                "tensor `{}` has shape {}, where {} needs {}",
+                info.name,
+                tensor.shape(),
+                network.name,
+                info.shape
+            );
+            let error = Error::file(path, message);
+            return Err(match classes(network, tensors).filter(|_| info.name.starts_with("head")) {
+                Some(classes) => {
+                    error.fix(format!("the file is for {classes} classes: use --classes {classes}"))
+                }
+                None => error.fix("give the weights of this network"),
+            });
         }
     }
-    Ok(())
+    match tensors.keys().find(|name| graph.find(name).is_none()) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("tensor `{name}` is none of {}'s", network.name);
+            Err(Error::file(path, message).fix("give the weights of this network, and nothing else"))
+        }
+    }
+}
+
+/// The number of classes that the first head in `tensors` predicts.
+fn classes(network: &Network, tensors: &BTreeMap<String, Tensor>) -> Option<usize> {
+    let channels = tensors.get("head0.predict.bias")?.shape().c;
+    match channels % network.anchors_per_head.max(1) {
+        0 => (channels / network.anchors_per_head.max(1)).checked_sub(5),
+        _ => None,
+    }
 }
 
 /// The weight file at `path`, or in the run folder at `path`.
@@ -150,19 +177,10 @@ fn find(path: &Path) -> Result<PathBuf> {
     })
 }
 
-/// A detector of `network` with fresh weights.
-///
-/// # Errors
-/// Where the size does not suit the network.
-pub fn initial_detector(
-    network: Network,
-    classes: Vec<String>,
-    levels: Vec<HeadLevel>,
-    size: [usize; 2],
-    seed: u64,
-) -> Result<DetectorWeights> {
+/// `network` traced for one image of `size`, width and height in pixels.
+fn inference_graph(network: &Network, [width, height]: [usize; 2], classes: usize) -> Result<Graph> {
     let mut graph = Graph::new(Mode::Inference);
-    let images = graph.input("images", Shape::new(1, size[1], size[0], 3))?;
-    network.trace(&mut graph, images, classes.len())?;
-    Ok(DetectorWeights { network, classes, levels, size, tensors: graph.initial_state(seed) })
+    let images = graph.input("images", Shape::new(1, height, width, 3))?;
+    network.trace(&mut graph, images, classes)?;
+    Ok(graph)
 }
