@@ -8,8 +8,7 @@ use super::options::DeviceOptions;
 use super::output::{print, print_json};
 use crate::data::Image;
 use crate::detect::{Decode, Detection, Nms};
-use crate::format::atomic::write_atomically;
-use crate::report::Progress;
+use crate::report::{Progress, save_png};
 use crate::train::{DetectorWeights, detect_image, label_detections};
 use crate::{Error, Result};
 
@@ -101,12 +100,7 @@ fn draw(
         None => target,
     };
     let picture = label_detections(image, found, classes)?;
-    let mut png = std::io::Cursor::new(Vec::new());
-    picture
-        .write_to(&mut png, image::ImageFormat::Png)
-        .map_err(|e| Error::internal("the picture cannot be encoded").caused_by(e))?;
-    write_atomically(&target, |w| w.write_all(png.get_ref()))
-        .map_err(|e| e.fix("give a folder for the pictures with --output"))?;
+    save_png(&target, &picture).map_err(|e| e.fix("give a folder for the pictures with --output"))?;
     Ok(target)
 }
 

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::options::{DeviceOptions, Size};
 use super::output::{print, print_json};
+use crate::Result;
 use crate::report::{Progress, number};
 use crate::train::{
     EpochMetrics, Observer, OptimizerKind, Outcome, RunFolder, StepLoss, TrainConfig, Trainer,
 };
-use crate::{Error, Result};
 
 /// Train a detector; with no argument elan-nano on the built-in wardrobe scenes
 ///
@@ -97,11 +97,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn config(args: &Args) -> Result<TrainConfig> {
     let mut config = match &args.config {
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| Error::file(path, "cannot be read").caused_by(e))?;
-            TrainConfig::from_toml(&text).map_err(|e| e.in_file(path))?
-        }
+        Some(path) => TrainConfig::load(path)?,
         None => TrainConfig::for_data(args.data.as_deref().unwrap_or("wardrobe")),
     };
     if let Some(data) = &args.data {

@@ -7,11 +7,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage, codecs::png::PngEncoder};
+use image::{Rgb, RgbImage};
 
 use super::draw::Color;
-use super::file::write_atomically;
+use super::file::save_png;
 use super::font;
+use crate::format::atomic::write_atomically;
 use crate::{Error, Result};
 
 /// Text.
@@ -70,7 +71,7 @@ pub(super) fn save(
         Some("svg") => {
             let mut svg = Svg::new(size);
             paint(&mut svg);
-            write_atomically(path, svg.finish().as_bytes())
+            write_atomically(path, |w| w.write_all(svg.finish().as_bytes()))
         }
         Some("png") => {
             let pixels = (size.0 * scale, size.1 * scale);
@@ -81,7 +82,7 @@ pub(super) fn save(
             }
             let mut raster = Raster::new(pixels.0.round() as u32, pixels.1.round() as u32, scale);
             paint(&mut raster);
-            write_atomically(path, &png(&raster.image).map_err(|error| error.in_file(path))?)
+            save_png(path, &raster.image)
         }
         _ => Err(Error::file(path, "is neither a .png nor an .svg").fix("end the name in .png or .svg")),
     }
@@ -89,15 +90,6 @@ pub(super) fn save(
 
 /// The largest side of a PNG, in pixels: viewers refuse larger ones.
 const LARGEST: f32 = 32_768.0;
-
-/// `image` as PNG bytes.
-pub(super) fn png(image: &RgbImage) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    PngEncoder::new(&mut bytes)
-        .write_image(image.as_raw(), image.width(), image.height(), ExtendedColorType::Rgb8)
-        .map_err(|error| Error::invalid("the picture cannot be encoded as PNG").caused_by(error))?;
-    Ok(bytes)
-}
 
 /// Mixes `color` into the pixel, if it is on the image.
 pub(super) fn blend(image: &mut RgbImage, x: i32, y: i32, color: Color, coverage: f32) {

@@ -1,49 +1,42 @@
-//! Writing a report's file whole or not at all.
+//! A picture as a file.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
+use image::{ExtendedColorType, ImageEncoder, RgbImage, codecs::png::PngEncoder};
+
+use crate::format::atomic::write_atomically;
 use crate::{Error, Result};
 
-/// Writes `bytes` beside `path` and renames: a reader never sees half a picture, and a failed write
-/// leaves the old one. Names the file and the fix where the folder is missing or not writable.
-pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = temporary_beside(path)?;
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|source| {
-        // The write's error is the one to report; the temporary file may not even exist.
-        let _ = fs::remove_file(&temporary);
-        Error::file(path, "cannot be written")
-            .caused_by(source)
-            .fix("check that its folder exists, is writable and has space")
-    })
-}
-
-/// A name in the same folder (a rename cannot cross file systems) that no other writer uses.
-fn temporary_beside(path: &Path) -> Result<PathBuf> {
-    static SERIAL: AtomicU64 = AtomicU64::new(0);
-    let name = path
-        .file_name()
-        .ok_or_else(|| Error::file(path, "is not the name of a file").fix("name a file to write"))?;
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}-{serial}.tmp", std::process::id()));
-    Ok(path.with_file_name(hidden))
+/// Writes `image` to `path` as PNG, whole or not at all.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
+    let path = path.as_ref();
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes)
+        .write_image(image.as_raw(), image.width(), image.height(), ExtendedColorType::Rgb8)
+        .map_err(|e| Error::invalid("the picture cannot be encoded as PNG").caused_by(e).in_file(path))?;
+    write_atomically(path, |w| w.write_all(&bytes))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    fn picture(side: u32) -> RgbImage {
+        RgbImage::from_pixel(side, side, image::Rgb([9, 99, 199]))
+    }
 
     #[test]
     fn replaces_the_file_and_leaves_nothing_beside_it() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.txt");
-        write_atomically(&path, b"one").unwrap();
-        write_atomically(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
+        let path = folder.path().join("a.png");
+        save_png(&path, &picture(1)).unwrap();
+        save_png(&path, &picture(2)).unwrap();
+        assert_eq!(image::open(&path).unwrap().into_rgb8(), picture(2));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -53,12 +46,12 @@ mod tests {
         let path = folder.path().join("taken");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("x"), b"").unwrap();
-        let error = write_atomically(&path, b"one").unwrap_err().to_string();
-        assert!(error.contains("taken: cannot be written"), "{error}");
-        assert!(error.contains("check that its folder exists"), "{error}");
+        let error = save_png(&path, &picture(1)).unwrap_err().to_string();
+        assert!(error.contains("taken: is a folder, where a file is to be written"), "{error}");
+        assert!(error.contains("name a file inside it"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 
         let missing = folder.path().join("no/such/folder.png");
-        assert!(write_atomically(&missing, b"one").unwrap_err().to_string().contains("folder.png"));
+        assert!(save_png(&missing, &picture(1)).unwrap_err().to_string().contains("folder.png"));
     }
 }

@@ -18,6 +18,7 @@ pub mod table;
 pub use bars::{BarChart, BarRow, BarSeries, plot_bars};
 pub use curves::{EpochRecord, Mark, Plot, Series, plot_lines, training_curves};
 pub use draw::{BoxLabel, BoxStyle, Color, draw_boxes, palette, side_by_side};
+pub use file::save_png;
 pub use number::Unit;
 pub use progress::Progress;
 pub use table::{Align, Layout, Table};

@@ -183,6 +183,16 @@ impl TrainConfig {
         toml::to_string_pretty(self).map_err(|e| Error::internal("the config cannot be written").caused_by(e))
     }
 
+    /// The config in the file at `path`.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).map_err(|e| Error::file(path, "cannot be read").caused_by(e))?;
+        Self::from_toml(&text).map_err(|e| e.in_file(path))
+    }
+
     /// The config from TOML.
     ///
     /// # Errors

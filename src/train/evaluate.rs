@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::inference::in_own_pixels;
 use crate::Result;
-use crate::data::{Batch, Dataset, Loader, LoaderOptions, Object};
+use crate::data::{Dataset, Loader, LoaderOptions, Object};
 use crate::detect::{Decode, Detection, Detector, Evaluator, Nms, Summary, Truth};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, Tensor};
 
 /// What an evaluation found.
 #[derive(Clone, Debug)]
@@ -33,14 +34,12 @@ pub fn evaluate(
     for batch in loader.epoch(0) {
         let batch = batch?;
         let count = batch.targets.len();
-        let found = detector.detect(&padded(&batch, input)?, &Decode::EVALUATE, &Nms::default())?;
+        let images = padded(batch.images, input)?;
+        let found = detector.detect(&images, &Decode::EVALUATE, &Nms::default())?;
         for (index, found) in found.into_iter().take(count).enumerate() {
-            let back = batch.transforms[index].inverse();
-            let (width, height) = batch.sizes[index];
-            let found: Vec<Detection> = found
-                .into_iter()
-                .map(|d| Detection { bounds: back.map(d.bounds).clip(width as f32, height as f32), ..d })
-                .collect();
+            let map = batch.transforms[index];
+            let found = in_own_pixels(found, map, batch.sizes[index]);
+            let back = map.inverse();
             let truth: Vec<Truth> = batch.targets[index]
                 .iter()
                 .map(|object: &Object| Truth {
@@ -58,12 +57,9 @@ pub fn evaluate(
     Ok(Evaluation { summary: evaluator.summary(), detections })
 }
 
-/// The batch's images, a last batch that is not full padded with zeros to `input`.
-fn padded(batch: &Batch, input: Shape) -> Result<crate::tensor::Tensor> {
-    if batch.images.shape() == input {
-        return Ok(batch.images.clone());
-    }
-    let mut data = batch.images.data().to_vec();
+/// A batch's images, those of a last batch that is not full padded with zeros to `input`.
+fn padded(images: Tensor, input: Shape) -> Result<Tensor> {
+    let mut data = images.into_data();
     data.resize(input.elements(), 0.0);
-    crate::tensor::Tensor::new(input, data)
+    Tensor::new(input, data)
 }

@@ -1,7 +1,7 @@
 //! A detector on one picture.
 
 use crate::Result;
-use crate::data::{Image, Sample, augment::letterbox};
+use crate::data::{Affine, Image, Sample, augment::letterbox};
 use crate::detect::{Decode, Detection, Detector, Nms};
 use crate::tensor::Tensor;
 
@@ -21,8 +21,14 @@ pub fn detect_image(
     let (boxed, map) = letterbox(&sample, (input.w, input.h));
     let pixels = boxed.image.pixels().iter().map(|&v| f32::from(v) / 255.0).collect();
     let found = detector.detect(&Tensor::new(input, pixels)?, decode, nms)?;
-    let (width, height) = (image.width() as f32, image.height() as f32);
+    let found = found.into_iter().flatten().collect();
+    Ok(in_own_pixels(found, map, (image.width(), image.height())))
+}
+
+/// Detections in pixels of the network's input, back in those of the picture of `size` (width, height)
+/// that `map` fitted into it.
+pub(super) fn in_own_pixels(found: Vec<Detection>, map: Affine, size: (usize, usize)) -> Vec<Detection> {
+    let (width, height) = (size.0 as f32, size.1 as f32);
     let back = map.inverse();
-    let place = |d: Detection| Detection { bounds: back.map(d.bounds).clip(width, height), ..d };
-    Ok(found.into_iter().flatten().map(place).collect())
+    found.into_iter().map(|d| Detection { bounds: back.map(d.bounds).clip(width, height), ..d }).collect()
 }

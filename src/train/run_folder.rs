@@ -136,10 +136,7 @@ impl RunFolder {
     /// # Errors
     /// Where it cannot be read.
     pub fn read_config(&self) -> Result<TrainConfig> {
-        let path = self.file("config.toml");
-        let text =
-            std::fs::read_to_string(&path).map_err(|e| Error::file(&path, "cannot be read").caused_by(e))?;
-        TrainConfig::from_toml(&text).map_err(|e| e.in_file(&path))
+        TrainConfig::load(&self.file("config.toml"))
     }
 
     /// Writes `metrics.csv` and `curves.png`.

@@ -12,7 +12,7 @@ use crate::compile::Program;
 use crate::data::{Dataset, Loader, LoaderOptions, OpenOptions, Split, check_same_classes, open};
 use crate::detect::{AnchorFit, Head, Summary, anchor_fit, anchors_for};
 use crate::device::Device;
-use crate::format::atomic::write_atomically;
+use crate::report::save_png;
 use crate::tensor::{Shape, Tensor};
 use crate::zoo::{self, Network};
 use crate::{Error, Result};
@@ -291,11 +291,7 @@ impl Trainer {
         let validated = self.metrics.last().is_some_and(|m| m.ap50.is_some());
         if let (Some(evaluation), true) = (last, validated) {
             let picture = validation_picture(&self.validation, &evaluation.detections)?;
-            let mut png = std::io::Cursor::new(Vec::new());
-            picture
-                .write_to(&mut png, image::ImageFormat::Png)
-                .map_err(|e| Error::internal("the picture cannot be encoded").caused_by(e))?;
-            write_atomically(self.folder.file("validation.png"), |w| w.write_all(png.get_ref()))?;
+            save_png(self.folder.file("validation.png"), &picture)?;
         }
         self.folder.write_checkpoint(&step.state()?, &self.metrics)
     }
