@@ -1,5 +1,6 @@
 //! The ops: one folder each, with definition, gradient, cost, and a kernel for every device.
 
+mod case;
 mod gradient;
 mod io;
 pub mod matches;
@@ -37,6 +38,7 @@ pub mod stop_gradient;
 pub mod upsample;
 pub mod weighted_sum;
 
+pub use case::Case;
 pub use gradient::Gradient;
 pub use io::{ImageBlock, Io, image_blocks, pixels_per_chunk};
 pub use op::{Cost, Layout, Op, Tape, Value, expect_inputs, expect_same};

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::{Gradient, Io};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
@@ -143,6 +144,29 @@ pub trait Op: fmt::Debug + Send + Sync + Any {
     /// # Errors
     /// Only where data (an index, a class) makes the op impossible.
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()>;
+
+    /// Whether output `output` is a map, stored in the program's element type on a device that has
+    /// several; what is not (weights, statistics, losses, tables) is f32 there too.
+    fn is_map(&self, output: usize) -> bool {
+        let _ = output;
+        true
+    }
+
+    /// Bytes of scratch memory that [`Op::cuda`] needs on `target`.
+    fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
+        let _ = (inputs, outputs, target);
+        0
+    }
+
+    /// The launches that run the op on a CUDA device, in order. Each operand may be of any element type
+    /// and, where it is a map, in a channel slice.
+    ///
+    /// # Errors
+    /// Where the device cannot run it.
+    fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+        let _ = (operands, target);
+        Err(Error::internal("has no CUDA kernel yet").in_op(self.name()))
+    }
 }
 
 impl dyn Op {

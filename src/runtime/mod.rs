@@ -1,5 +1,6 @@
-//! What a kernel needs to run on the host: threads and the SIMD level of the processor.
+//! What a kernel needs to run: on the host threads and the SIMD level of the processor, on a GPU [`cuda`].
 
+pub mod cuda;
 mod simd;
 mod threads;
 pub mod vector;

@@ -1,0 +1,268 @@
+//! What an op asks of a CUDA device: launches, as data.
+//!
+//! An op never talks to a driver. Given where its operands lie, [`crate::ops::Op::cuda`] returns the
+//! launches that run it; a session compiles what they name, once for each specialisation, and hands them
+//! to the driver in order. So the same description serves to compile for an architecture that is not
+//! there, to count kernels, and to check arguments against a compiled kernel's own parameters.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::runtime::Activation;
+use crate::tensor::{DType, Shape};
+
+/// The device that launches are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The architecture, as in `sm_86`: 86.
+    pub arch: u32,
+    /// Multiprocessors: how many blocks it takes to fill the device.
+    pub multiprocessors: u32,
+    /// Bytes of shared memory that one block can have.
+    pub shared_bytes: u32,
+    /// How maps are stored. Parameters, statistics, losses and tables are f32 always.
+    pub map: DType,
+}
+
+impl Target {
+    /// Whether `mma.sync` multiplies maps stored as `dtype`: f16 from sm_75, bf16 from sm_80, f32 nowhere
+    /// (its products are exact to f32, by plain multiply-adds).
+    pub fn has_tensor_cores(&self, dtype: DType) -> bool {
+        match dtype {
+            DType::F32 => false,
+            DType::F16 => self.arch >= 75,
+            DType::Bf16 => self.arch >= 80,
+        }
+    }
+}
+
+/// An operand in device memory: as [`crate::tensor::View`], by address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceView {
+    /// The address of the first element.
+    pub address: u64,
+    /// The shape, `[n, h, w, c]`.
+    pub shape: Shape,
+    /// Elements from one pixel to the next.
+    pub pixel_stride: usize,
+    /// How elements are stored.
+    pub dtype: DType,
+}
+
+impl DeviceView {
+    /// Whether pixels follow each other without other channels between.
+    pub fn is_dense(&self) -> bool {
+        self.pixel_stride == self.shape.c || self.shape.pixels() <= 1
+    }
+
+    /// Bytes from the first element to one past the last, whatever lies between.
+    pub fn extent_bytes(&self) -> usize {
+        match self.shape.elements() {
+            0 => 0,
+            _ => ((self.shape.pixels() - 1) * self.pixel_stride + self.shape.c) * self.dtype.size(),
+        }
+    }
+
+    /// The view's channels `offset..offset + channels`.
+    pub fn channels(&self, offset: usize, channels: usize) -> DeviceView {
+        debug_assert!(offset + channels <= self.shape.c);
+        let address = self.address + (offset * self.dtype.size()) as u64;
+        DeviceView { address, shape: self.shape.with_c(channels), ..*self }
+    }
+
+    /// The most elements that one instruction can read from channel 0, and from every multiple of it, at
+    /// every pixel: a power of two, of at most 16 bytes, that divides the address, the pixel stride and
+    /// the channels.
+    pub fn pack(&self) -> usize {
+        let size = self.dtype.size();
+        let mut pack = 16 / size;
+        while pack > 1
+            && (self.address % (pack * size) as u64 != 0
+                || self.pixel_stride % pack != 0
+                || self.shape.c % pack != 0)
+        {
+            pack /= 2;
+        }
+        pack
+    }
+}
+
+/// The operands of one op in device memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operands {
+    /// The inputs in order; `None` where the input lies in its output already.
+    pub inputs: Vec<Option<DeviceView>>,
+    /// The outputs in order.
+    pub outputs: Vec<DeviceView>,
+    /// The address of the scratch memory, a multiple of 256; 0 where the op asked for none.
+    pub workspace: u64,
+    /// The address of the step's status word (`kernels/common/status.cuh`).
+    pub status: u64,
+}
+
+impl Operands {
+    /// Input `index`, of an op that never runs in place over it.
+    ///
+    /// # Panics
+    /// Where the input was placed over an output, which the planner does only for the pairs that the op
+    /// itself names.
+    pub fn input(&self, index: usize) -> DeviceView {
+        self.inputs[index].expect("an input that the op does not overwrite")
+    }
+
+    /// Input `index`, or output `output` where the input lies in it already.
+    pub fn input_or(&self, index: usize, output: usize) -> DeviceView {
+        self.inputs[index].unwrap_or(self.outputs[output])
+    }
+}
+
+/// A kernel, specialised: what NVRTC compiles.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kernel {
+    /// The file in `kernels/`, as `add.cu`.
+    pub file: &'static str,
+    /// The entry point in it.
+    pub entry: &'static str,
+    /// The macros that specialise it.
+    pub defines: BTreeMap<&'static str, String>,
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.entry)?;
+        let mut open = '<';
+        for (name, value) in &self.defines {
+            write!(f, "{open}{name}={value}")?;
+            open = ' ';
+        }
+        if open == ' ' { write!(f, ">") } else { Ok(()) }
+    }
+}
+
+/// One argument of a launch, as the kernel declares it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Argument {
+    /// A pointer.
+    Address(u64),
+    /// An `int`.
+    Int(i32),
+    /// A `float`.
+    Float(f32),
+}
+
+impl Argument {
+    /// Bytes it takes among the kernel's parameters, which is also its alignment.
+    pub fn size(&self) -> usize {
+        match self {
+            Argument::Address(_) => 8,
+            Argument::Int(_) | Argument::Float(_) => 4,
+        }
+    }
+}
+
+/// A value of a macro that specialises a kernel.
+pub trait Define {
+    /// As the compiler reads it.
+    fn text(&self) -> String;
+}
+
+impl Define for usize {
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Define for bool {
+    fn text(&self) -> String {
+        usize::from(*self).to_string()
+    }
+}
+
+impl Define for DType {
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Define for Activation {
+    fn text(&self) -> String {
+        format!("ACTIVATION_{}", format!("{self:?}").to_uppercase())
+    }
+}
+
+/// One launch: a kernel, its grid, and its arguments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Blocks along x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block along x, y, z.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory.
+    pub shared_bytes: u32,
+    /// The arguments in order.
+    pub arguments: Vec<Argument>,
+}
+
+impl Launch {
+    /// A launch of `entry` in `kernels/file`, of one block of 256 threads, without arguments.
+    pub fn new(file: &'static str, entry: &'static str) -> Self {
+        let kernel = Kernel { file, entry, defines: BTreeMap::new() };
+        Launch { kernel, grid: [1; 3], block: [256, 1, 1], shared_bytes: 0, arguments: Vec::new() }
+    }
+
+    /// Specialises by `-Dname=value`.
+    pub fn define(mut self, name: &'static str, value: impl Define) -> Self {
+        self.kernel.defines.insert(name, value.text());
+        self
+    }
+
+    /// Blocks along x, y, z.
+    pub fn grid(mut self, x: usize, y: usize, z: usize) -> Self {
+        self.grid = [x, y, z].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// As many blocks along x as cover `items`, one a thread; a block's threads must be set before.
+    pub fn cover(self, items: usize) -> Self {
+        let threads = self.block.iter().product::<u32>().max(1) as usize;
+        self.grid(items.div_ceil(threads).max(1), 1, 1)
+    }
+
+    /// Threads of a block along x.
+    pub fn block(mut self, threads: usize) -> Self {
+        self.block = [u32::try_from(threads).unwrap_or(u32::MAX), 1, 1];
+        self
+    }
+
+    /// Bytes of dynamic shared memory.
+    pub fn shared(mut self, bytes: usize) -> Self {
+        self.shared_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// Adds the address of a view's first element.
+    pub fn view(self, view: DeviceView) -> Self {
+        self.address(view.address)
+    }
+
+    /// Adds a pointer.
+    pub fn address(mut self, address: u64) -> Self {
+        self.arguments.push(Argument::Address(address));
+        self
+    }
+
+    /// Adds an `int`. Counts that do not fit become −1, which no kernel takes for a count; sessions
+    /// refuse operands of 2³¹ elements and more.
+    pub fn int(mut self, value: usize) -> Self {
+        self.arguments.push(Argument::Int(i32::try_from(value).unwrap_or(-1)));
+        self
+    }
+
+    /// Adds a `float`.
+    pub fn float(mut self, value: f64) -> Self {
+        self.arguments.push(Argument::Float(value as f32));
+        self
+    }
+}

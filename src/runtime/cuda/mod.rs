@@ -1,0 +1,6 @@
+//! What a kernel needs to run on an NVIDIA GPU: launches as data, kernel sources, NVRTC, the cache of
+//! compiled kernels, and the driver.
+
+mod launch;
+
+pub use launch::{Argument, Define, DeviceView, Kernel, Launch, Operands, Target};
