@@ -1,7 +1,9 @@
 //! The ops: one folder each, with definition, gradient, cost, and a kernel for every device.
 
 mod case;
+pub mod cases;
 mod gradient;
+mod grid;
 mod io;
 pub mod matches;
 mod op;
