@@ -115,7 +115,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if failed {
         let message = format!("{device} does not compute what it should");
-        return Err(Error::new(ErrorKind::Device, message).fix("please report the lines above, or use --device cpu"));
+        return Err(
+            Error::new(ErrorKind::Device, message).fix("please report the lines above, or use --device cpu")
+        );
     }
     Ok(())
 }
@@ -152,7 +154,9 @@ fn text(device: &Device, kernels: &[CaseReport], training: &[Trained]) -> String
         ]);
     }
     let mut text = format!("{device}\n\n{}", table.render(Layout::stdout()));
-    text.push_str("\nThe error is a share of what is allowed: of the tolerance of the op and its element type.\n");
+    text.push_str(
+        "\nThe error is a share of what is allowed: of the tolerance of the op and its element type.\n",
+    );
     for report in kernels {
         for failure in report.failures.iter().take(LISTED) {
             // Writing to a string does not fail.

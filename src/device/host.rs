@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::compile::{Memory, Program, ProcessorKind, Slot, Step};
+use crate::compile::{Memory, ProcessorKind, Program, Slot, Step};
 use crate::ops::Io;
 use crate::runtime::Cpu;
 use crate::tensor::{DType, Element, Tensor, View, ViewMut};

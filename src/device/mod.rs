@@ -8,12 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Error, Result};
 use crate::compile::{Options, Processor, Program, compile};
 use crate::graph::Graph;
 use crate::runtime::Cpu;
 use crate::runtime::cuda::Cuda;
 use crate::tensor::{Shape, Tensor};
+use crate::{Error, Result};
 
 /// Something that runs programs.
 #[derive(Clone, Debug)]

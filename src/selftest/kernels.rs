@@ -166,8 +166,9 @@ pub fn check_case(device: &Device, case: &Case, variant: Variant) -> Result<f64>
             let share = allowed.share(got, want);
             worst = worst.max(share);
             if share > 1.0 {
-                let message =
-                    format!("output {o} element {i} is {got}, reference {want}: {share:.1} times what is allowed");
+                let message = format!(
+                    "output {o} element {i} is {got}, reference {want}: {share:.1} times what is allowed"
+                );
                 return Err(Error::internal(message));
             }
         }

@@ -51,7 +51,8 @@ impl Operand {
     fn surround(&self, dense: &[f32]) -> Result<Tensor> {
         let mut data = vec![CANARY; self.shape.pixels() * self.width()];
         let pixels = data.chunks_mut(self.width().max(1)).zip(dense.chunks(self.shape.c.max(1)));
-        pixels.for_each(|(wide, pixel)| wide[self.padding..self.padding + pixel.len()].copy_from_slice(pixel));
+        pixels
+            .for_each(|(wide, pixel)| wide[self.padding..self.padding + pixel.len()].copy_from_slice(pixel));
         Tensor::new(self.shape.with_c(self.width()), data)
     }
 }
@@ -103,7 +104,8 @@ impl CaseProgram {
             })
         };
         // Which inputs lie in outputs.
-        let mut aliases: Vec<(usize, usize)> = if variant.in_place { op.in_place().to_vec() } else { Vec::new() };
+        let mut aliases: Vec<(usize, usize)> =
+            if variant.in_place { op.in_place().to_vec() } else { Vec::new() };
         aliases.retain(|&(input, output)| match (inputs.get(input), outputs.get(output)) {
             (Some(i), Some(o)) => i.shape == o.shape && i.is_map == o.is_map,
             _ => false,
@@ -111,7 +113,11 @@ impl CaseProgram {
         let mut input_slots = Vec::new();
         for (index, operand) in inputs.iter().enumerate() {
             let aliased = aliases.iter().any(|(input, _)| *input == index);
-            input_slots.push(if aliased { None } else { Some(slot(operand, &rounded(case, index, variant.map))?) });
+            input_slots.push(if aliased {
+                None
+            } else {
+                Some(slot(operand, &rounded(case, index, variant.map))?)
+            });
         }
         let mut output_slots = Vec::new();
         for (index, operand) in outputs.iter().enumerate() {

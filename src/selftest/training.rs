@@ -49,7 +49,8 @@ impl TrainingReport {
 /// # Errors
 /// Where one of the devices fails.
 pub fn check_training(device: &Device, network: &Network, steps: usize) -> Result<TrainingReport> {
-    let options = OpenOptions { scenes: Some(BATCH * steps), scene_size: SIDE, seed: SEED, ..Default::default() };
+    let options =
+        OpenOptions { scenes: Some(BATCH * steps), scene_size: SIDE, seed: SEED, ..Default::default() };
     let dataset = data::open("wardrobe", Split::Train, &options)?;
     let classes = dataset.class_names().len();
     let mut anchors = Vec::new();
@@ -58,8 +59,9 @@ pub fn check_training(device: &Device, network: &Network, steps: usize) -> Resul
         anchors.extend((0..network.anchors_per_head).map(|i| [side(i), side(i)]));
     }
     let head = Head::new(classes, network.strides, &anchors)?;
-    let batches: Vec<Batch> =
-        Loader::new(Arc::clone(&dataset), LoaderOptions::plain((SIDE, SIDE), BATCH))?.epoch(0).collect::<Result<_>>()?;
+    let batches: Vec<Batch> = Loader::new(Arc::clone(&dataset), LoaderOptions::plain((SIDE, SIDE), BATCH))?
+        .epoch(0)
+        .collect::<Result<_>>()?;
     let input = Shape::new(BATCH, SIDE, SIDE, 3);
     // SGD, not AdamW: where a gradient is nearly zero AdamW makes a whole step of its sign, and two devices
     // that round differently part there without either being wrong.

@@ -13,10 +13,8 @@ use cudarc::driver::{CudaEvent, CudaFunction, CudaGraph, CudaStream, DriverError
 
 use super::super::Session;
 use super::launches::{Addresses, Stretch, WORD, launches};
-use crate::compile::{Memory, Program, ProcessorKind, Slot};
-use crate::runtime::cuda::{
-    Cuda, DataError, DeviceMemory, Launch, PinnedMemory, driver_error, launch,
-};
+use crate::compile::{Memory, ProcessorKind, Program, Slot};
+use crate::runtime::cuda::{Cuda, DataError, DeviceMemory, Launch, PinnedMemory, driver_error, launch};
 use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, ErrorKind, Result};
 
@@ -136,7 +134,11 @@ impl CudaSession {
         // In the order of `Launches::all`.
         let mut functions = functions.into_iter();
         let mut ready = |group: Vec<Launch>| -> Vec<Ready> {
-            group.into_iter().zip(&mut functions).map(|(launch, function)| Ready { launch, function }).collect()
+            group
+                .into_iter()
+                .zip(&mut functions)
+                .map(|(launch, function)| Ready { launch, function })
+                .collect()
         };
         self.steps = all.steps.into_iter().chain(all.stores).map(&mut ready).collect();
         for (((name, slot), staging), copies) in program.inputs.iter().zip(staging).zip(all.inputs) {
@@ -237,7 +239,8 @@ impl CudaSession {
     /// Copies dense elements into a parameter or a state.
     fn write_persistent(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
         let memory = self.persistent.get(index).filter(|memory| memory.bytes() == bytes.len());
-        let memory = memory.ok_or_else(|| Error::internal("a parameter is filled with another number of bytes"))?;
+        let memory =
+            memory.ok_or_else(|| Error::internal("a parameter is filled with another number of bytes"))?;
         if bytes.is_empty() {
             return Ok(());
         }
@@ -410,7 +413,13 @@ fn allocate(program: &Program, cuda: &Cuda) -> Result<Held> {
     let staging = |slot: &Slot| {
         let bytes = slot.shape.elements() * slot.dtype.size();
         let device = get(bytes)?;
-        Ok::<_, Error>(Staging { host: cuda.pinned(bytes)?, device, copied: event()?, consumed: event()?, fresh: false })
+        Ok::<_, Error>(Staging {
+            host: cuda.pinned(bytes)?,
+            device,
+            copied: event()?,
+            consumed: event()?,
+            fresh: false,
+        })
     };
     Ok(Held {
         arena: get(program.arena * WORD)?,
@@ -454,7 +463,8 @@ fn out_of_memory(program: &Program, cuda: &Cuda) -> Error {
 
 /// An error of something that ran.
 fn running_error(error: DriverError) -> Error {
-    driver_error("the device failed while it ran", error).fix("run `gradpath selftest` to see which kernel fails here")
+    driver_error("the device failed while it ran", error)
+        .fix("run `gradpath selftest` to see which kernel fails here")
 }
 
 /// The slot of all of persistent memory `index`.
@@ -488,7 +498,11 @@ fn encode_into(values: &[f32], dtype: DType, bytes: &mut [u8]) {
 fn decode(bytes: &[u8], dtype: DType) -> Vec<f32> {
     match dtype {
         DType::F32 => bytemuck::pod_collect_to_vec(bytes),
-        DType::Bf16 => bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        DType::F16 => bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        DType::Bf16 => {
+            bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+        }
+        DType::F16 => {
+            bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+        }
     }
 }
