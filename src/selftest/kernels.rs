@@ -48,7 +48,7 @@ pub struct CaseReport {
 }
 
 /// The variants that `case` is run in on a device that stores maps as `map`.
-fn variants(case: &Case, map: DType) -> Vec<Variant> {
+pub fn variants(case: &Case, map: DType) -> Vec<Variant> {
     let has_maps = case.maps.contains(&true) || case.op.makes_maps();
     if !has_maps && map != DType::F32 {
         // The same launch as in f32.
@@ -150,19 +150,39 @@ pub fn check_kernels(
 /// Where a result is too far from the reference's, differs between the runs, or something else was
 /// written over.
 pub fn check_case(device: &Device, case: &Case, variant: Variant) -> Result<f64> {
+    check_case_between(device, case, variant, &mut [&mut || (), &mut || ()])
+}
+
+/// As [`check_case`], a run after each of `before`, which may change how the device works (a schedule of
+/// its threads): all runs must agree bit by bit.
+///
+/// # Errors
+/// As [`check_case`].
+pub fn check_case_between(
+    device: &Device,
+    case: &Case,
+    variant: Variant,
+    before: &mut [&mut dyn FnMut()],
+) -> Result<f64> {
     let expected = reference(case, variant)?;
     let laid_out = CaseProgram::new(case, variant, &device.processor())?;
     let mut session = device.session(laid_out.program.clone())?;
-    let first = run(&laid_out, &mut *session)?;
-    let second = run(&laid_out, &mut *session)?;
+    let mut runs = Vec::with_capacity(before.len());
+    for prepare in before {
+        prepare();
+        runs.push(run(&laid_out, &mut *session)?);
+    }
     let mut worst = 0.0f64;
-    for (o, ((got, again), want)) in first.iter().zip(&second).zip(&expected).enumerate() {
+    for (o, want) in expected.iter().enumerate() {
+        let outputs: Vec<&Vec<f32>> = runs.iter().filter_map(|run| run.get(o)).collect();
+        let Some(got) = outputs.first() else { continue };
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        if bits(got) != bits(again) {
-            return Err(Error::internal(format!("output {o} differs between two runs on the same inputs")));
+        if let Some(run) = outputs.iter().position(|again| bits(got) != bits(again)) {
+            let message = format!("output {o} of run {run} differs from run 0's on the same inputs");
+            return Err(Error::internal(message));
         }
         let allowed = Allowed::new(case.tolerance, variant.map, want);
-        for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+        for (i, (&got, &want)) in got.iter().zip(want.iter()).enumerate() {
             let share = allowed.share(got, want);
             worst = worst.max(share);
             if share > 1.0 {
