@@ -9,7 +9,7 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result,
 
 use cudarc::nvrtc::Ptx;
 
-use super::{Compiler, DeviceMemory, Kernel, Launch, PinnedMemory, Target, error_text, libraries};
+use super::{Compiler, DeviceMemory, Kernel, Launch, PinnedMemory, Target, driver_status, error_text};
 use crate::tensor::DType;
 use crate::{Error, ErrorKind, Result};
 
@@ -40,7 +40,7 @@ impl Cuda {
     /// Where there is no driver, no device, no NVRTC, or one that does not know the device; the message
     /// says which, and what to do.
     pub fn open(ordinal: usize, map: DType) -> Result<Self> {
-        libraries::require_driver()?;
+        driver_status().usable()?;
         let context = CudaContext::new(ordinal)
             .map_err(|e| driver_error(&format!("device {ordinal} cannot be opened"), e))?;
         let name = context.name().map_err(|e| driver_error("the device has no name", e))?;
