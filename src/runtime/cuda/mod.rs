@@ -1,6 +1,16 @@
 //! What a kernel needs to run on an NVIDIA GPU: launches as data, kernel sources, NVRTC, the cache of
 //! compiled kernels, and the driver.
 
+mod cubin;
+mod driver_status;
 mod launch;
+mod libraries;
+mod nvrtc;
+mod sources;
 
+pub use cubin::{Parameter, Resources, Table, check_arguments, table as parameter_table};
+pub use driver_status::{DeviceInfo, DriverStatus, OLDEST_ARCH, Problem, driver_status};
 pub use launch::{Argument, Define, DeviceView, Kernel, Launch, Operands, Target};
+pub use libraries::{CudaLibrary, NVRTC_VARIABLE, Outcome, Place, Search, driver as driver_search};
+pub use nvrtc::{Cubin, INSTALL as INSTALL_NVRTC, Nvrtc, options as nvrtc_options, search as nvrtc_search};
+pub use sources::{Source, kernel_files};
