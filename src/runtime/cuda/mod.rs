@@ -2,5 +2,7 @@
 //! compiled kernels, and the driver.
 
 mod launch;
+mod status;
 
 pub use launch::{Argument, Define, DeviceView, Kernel, Launch, Operands, Target};
+pub use status::{DataError, DataErrorKind};
