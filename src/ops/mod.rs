@@ -1,10 +1,12 @@
 //! The ops: one folder each, with definition, gradient, cost, and a kernel for every device.
 
 mod case;
+pub mod cases;
 mod gradient;
 mod io;
 pub mod matches;
 mod op;
+mod partial_sum;
 pub mod reduce;
 #[cfg(test)]
 pub mod testing;

@@ -7,6 +7,7 @@ mod launch;
 mod libraries;
 mod nvrtc;
 mod sources;
+mod status;
 
 pub use cubin::{Parameter, Resources, Table, check_arguments, table as parameter_table};
 pub use driver_status::{DeviceInfo, DriverStatus, OLDEST_ARCH, Problem, driver_status};
@@ -14,3 +15,4 @@ pub use launch::{Argument, Define, DeviceView, Kernel, Launch, Operands, Target}
 pub use libraries::{CudaLibrary, NVRTC_VARIABLE, Outcome, Place, Search, driver as driver_search};
 pub use nvrtc::{Cubin, INSTALL as INSTALL_NVRTC, Nvrtc, options as nvrtc_options, search as nvrtc_search};
 pub use sources::{Source, kernel_files};
+pub use status::{DataError, DataErrorKind};
