@@ -3,6 +3,7 @@
 mod case;
 pub mod cases;
 mod gradient;
+mod grid;
 mod io;
 pub mod matches;
 mod op;
