@@ -1,6 +1,11 @@
 //! The convolutions on a CUDA device: an implicit GEMM over channel slices of NHWC maps, on tensor cores
 //! where the map's type has them and by plain multiply-adds in f32 elsewhere.
 
+mod forward;
+pub mod tile;
+
+pub(super) use forward::{launches, workspace};
+
 use super::Geometry;
 use crate::runtime::cuda::{DeviceView, Launch};
 
