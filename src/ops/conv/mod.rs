@@ -266,11 +266,11 @@ impl Op for Conv {
     }
 
     fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
-        cuda::workspace(self, inputs[0], outputs[0], target)
+        self.device_workspace(inputs[0], outputs[0], target)
     }
 
     fn cuda(&self, operands: &DeviceOperands, target: &Target) -> Result<Vec<Launch>> {
-        cuda::launches(self, operands, target)
+        self.launches(operands, target)
     }
 }
 

@@ -4,8 +4,9 @@
 use super::super::{Conv, Geometry};
 use super::tile::{self, Gemm, Tile};
 use super::{define_geometry, group_pack};
-use crate::runtime::Activation;
+use crate::ops::{Cost, Io, Op};
 use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
+use crate::runtime::{Activation, Cpu};
 use crate::tensor::{DType, Shape};
 use crate::{Error, Result};
 
@@ -71,7 +72,18 @@ impl Depthwise {
     }
 }
 
-fn plan(op: &Conv, x: Shape, y: Shape, target: &Target) -> Plan {
+/// A [`Conv`] whose implicit GEMM is cut by one of the [candidates](tile::candidates) instead of the one that is
+/// chosen for it: how every candidate is tested, and measured by whoever looks for the best.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvCandidate {
+    /// The convolution.
+    pub conv: Conv,
+    /// The candidate's index; beyond the last one it begins anew.
+    pub candidate: usize,
+}
+
+/// How `op` is run on `target`; a GEMM by `candidate` where one is asked for.
+fn plan(op: &Conv, candidate: Option<usize>, x: Shape, y: Shape, target: &Target) -> Plan {
     let groups = op.geometry.groups;
     let channels = x.c / groups;
     if channels == 1
@@ -83,7 +95,12 @@ fn plan(op: &Conv, x: Shape, y: Shape, target: &Target) -> Plan {
     let k = op.geometry.kernel[0] * op.geometry.kernel[1] * channels;
     let prologue = op.prologue.is_some();
     let gemm = Gemm { m: y.pixels(), n: y.c / groups, k, groups, prologue };
-    Plan::Gemm(tile::choose(gemm, compute_type(target), target))
+    let compute = compute_type(target);
+    let asked = candidate.map(|index| {
+        let all = tile::candidates(compute);
+        all[index % all.len()]
+    });
+    Plan::Gemm(asked.unwrap_or_else(|| tile::choose(gemm, compute, target)))
 }
 
 /// Tiles of pixels, each of which has partial statistics.
@@ -95,20 +112,72 @@ fn tiles(plan: Plan, y: Shape) -> usize {
 }
 
 /// Bytes of scratch memory: the partial statistics.
-pub(in crate::ops::conv) fn workspace(op: &Conv, x: Shape, y: Shape, target: &Target) -> usize {
-    if !op.statistics {
-        return 0;
-    }
-    tiles(plan(op, x, y, target), y) * (2 * y.c + 1) * DType::F32.size()
+fn workspace(op: &Conv, plan: Plan, y: Shape) -> usize {
+    if op.statistics { tiles(plan, y) * (2 * y.c + 1) * DType::F32.size() } else { 0 }
 }
 
-/// The launches of `op`.
-pub(in crate::ops::conv) fn launches(op: &Conv, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+impl Conv {
+    /// As [`Op::cuda_workspace`].
+    pub(in crate::ops::conv) fn device_workspace(&self, x: Shape, y: Shape, target: &Target) -> usize {
+        workspace(self, plan(self, None, x, y, target), y)
+    }
+
+    /// As [`Op::cuda`].
+    pub(in crate::ops::conv) fn launches(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+        let plan = plan(self, None, operands.input(0).shape, operands.outputs[0].shape, target);
+        launches(self, plan, operands, target)
+    }
+}
+
+impl Op for ConvCandidate {
+    fn name(&self) -> &'static str {
+        "conv candidate"
+    }
+
+    fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        self.conv.output_shapes(inputs)
+    }
+
+    fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
+        self.conv.cost(inputs, outputs)
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        self.conv.in_place()
+    }
+
+    fn is_map(&self, output: usize) -> bool {
+        self.conv.is_map(output)
+    }
+
+    fn reference(&self, io: &mut Io<'_, f64>) -> Result<()> {
+        self.conv.reference(io)
+    }
+
+    fn cpu_workspace(&self, inputs: &[Shape], outputs: &[Shape], cpu: &Cpu) -> usize {
+        self.conv.cpu_workspace(inputs, outputs, cpu)
+    }
+
+    fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
+        self.conv.cpu(io, cpu)
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
+        let plan = plan(&self.conv, Some(self.candidate), inputs[0], outputs[0], target);
+        workspace(&self.conv, plan, outputs[0])
+    }
+
+    fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+        let (x, y) = (operands.input(0).shape, operands.outputs[0].shape);
+        launches(&self.conv, plan(&self.conv, Some(self.candidate), x, y, target), operands, target)
+    }
+}
+
+fn launches(op: &Conv, plan: Plan, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
     if op.packed_channels.is_some() {
         return Err(Error::internal("a packed weight is the cpu device's alone").in_op("conv"));
     }
-    let (x, y) = (operands.input(0), operands.outputs[0]);
-    let plan = plan(op, x.shape, y.shape, target);
+    let y = operands.outputs[0];
     let main = match plan {
         Plan::Gemm(tile) => gemm(op, operands, tile, target)?,
         Plan::Depthwise(block) => depthwise(op, operands, block),
@@ -146,7 +215,8 @@ fn gemm(op: &Conv, operands: &Operands, tile: Tile, target: &Target) -> Result<L
     let k_tiles = (weight.shape.h * weight.shape.w * group_in).div_ceil(tile.k);
     let stages = if x_async && weight_async { tile.stages.min(k_tiles.max(2)) } else { 2 };
     let tile = Tile { stages, ..tile };
-    let pointwise = op.geometry.kernel == [1, 1] && op.geometry.stride == [1, 1] && op.geometry.padding == [0; 4];
+    let pointwise =
+        op.geometry.kernel == [1, 1] && op.geometry.stride == [1, 1] && op.geometry.padding == [0; 4];
 
     let launch = Launch::new("conv_forward.cu", "conv_forward")
         .block(tile.threads())

@@ -4,7 +4,7 @@
 mod forward;
 pub mod tile;
 
-pub(super) use forward::{launches, workspace};
+pub use forward::ConvCandidate;
 
 use super::Geometry;
 use crate::runtime::cuda::{DeviceView, Launch};

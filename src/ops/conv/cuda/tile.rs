@@ -100,10 +100,10 @@ pub fn candidates(compute: DType) -> &'static [Tile] {
 
 /// The candidate that should be fastest on `target` by [`cycles`]; of equal ones the first.
 pub fn choose(gemm: Gemm, compute: DType, target: &Target) -> Tile {
-    let fitting = candidates(compute).iter().filter(|t| t.shared_bytes(compute) <= target.shared_bytes as usize);
-    let best = fitting.min_by(|a, b| {
-        cycles(gemm, **a, compute, target).total_cmp(&cycles(gemm, **b, compute, target))
-    });
+    let fitting =
+        candidates(compute).iter().filter(|t| t.shared_bytes(compute) <= target.shared_bytes as usize);
+    let best = fitting
+        .min_by(|a, b| cycles(gemm, **a, compute, target).total_cmp(&cycles(gemm, **b, compute, target)));
     // A device whose blocks have less than 20 KiB of shared memory is none that CUDA 13 knows.
     best.copied().unwrap_or(candidates(compute)[0])
 }
