@@ -1,6 +1,7 @@
 //! The ops: one folder each, with definition, gradient, cost, and a kernel for every device.
 
 mod case;
+pub mod cases;
 mod gradient;
 mod io;
 pub mod matches;
@@ -15,6 +16,7 @@ pub mod add;
 pub mod average_pool;
 pub mod batch_norm;
 pub mod binary_cross_entropy;
+pub mod cast;
 pub mod channel_sum;
 pub mod ciou;
 pub mod class_loss;
