@@ -18,11 +18,11 @@
 // and B in dynamic shared memory.
 // Deterministic: the split depends on shapes and device only, every sum has one order.
 #include "common/activation.cuh"
+#include "common/conv_index.cuh"
 #include "common/counter.cuh"
 #include "common/tile_load.cuh"
 #include "common/tile_product.cuh"
 
-constexpr int TAPS = KERNEL_H * KERNEL_W;
 // A tap's columns, in whole chunks.
 constexpr int PADDED_IN = (GROUP_IN + CHUNK_X - 1) / CHUNK_X * CHUNK_X;
 
@@ -54,7 +54,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_weight_gradient(
     ThreadB thread_b;
     Chunk<X_TYPE, COMPUTE_TYPE, CHUNK_X, PACK_X, PROLOGUE> chunk_b[ThreadB::PASSES];
     int tap = (first_column + thread_b.column) / PADDED_IN, ci = (first_column + thread_b.column) % PADDED_IN;
-    int elements_b = tap < TAPS ? max(min(GROUP_IN - ci, CHUNK_X), 0) : 0;
+    int elements_b = tap < kernel_taps ? max(min(GROUP_IN - ci, CHUNK_X), 0) : 0;
     int tap_y = tap / KERNEL_W * DILATION_H - PADDING_TOP, tap_x = tap % KERNEL_W * DILATION_W - PADDING_LEFT;
     const X_TYPE* from_b = x + group * GROUP_IN + ci;
 #if PROLOGUE
@@ -88,7 +88,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_weight_gradient(
             for (int i = 0; i < ThreadA::PASSES; i++) {
                 int row = thread_a.row + i * ThreadA::ROWS;
                 bool present = elements_a > 0 && loaded + row < end_pixel;
-                const DY_TYPE* from = present ? from_a + static_cast<long long>(loaded + row) * dy_stride : dy;
+                const DY_TYPE* from = present ? from_a + element(loaded + row, dy_stride) : dy;
                 chunk_a[i].begin(a + row * Product::A_PITCH + thread_a.column, from, present ? elements_a : 0);
             }
         }
@@ -96,11 +96,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_weight_gradient(
 #pragma unroll
             for (int i = 0; i < ThreadB::PASSES; i++) {
                 int row = thread_b.row + i * ThreadB::ROWS;
-                int at_y = pixel[i].middle * STRIDE_H + tap_y, at_x = pixel[i].low * STRIDE_W + tap_x;
-                bool present = elements_b > 0 && loaded + row < end_pixel && at_y >= 0 && at_y < height && at_x >= 0 &&
-                               at_x < width;
-                long long at = (pixel[i].high * height + at_y) * width + at_x;
-                const X_TYPE* from = present ? from_b + at * x_stride : x;
+                Position at{pixel[i].high, pixel[i].middle * STRIDE_H + tap_y, pixel[i].low * STRIDE_W + tap_x};
+                bool present =
+                    elements_b > 0 && loaded + row < end_pixel && is_inside(at.y, at.x, height, width);
+                const X_TYPE* from = present ? from_b + element(pixel_of(at, height, width), x_stride) : x;
                 chunk_b[i].begin(b + row * Product::B_PITCH + thread_b.column, from, present ? elements_b : 0);
                 advance(pixel[i], step_pixels, out_height, out_width);
             }
@@ -132,19 +131,19 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_weight_gradient(
     run_pipeline<STAGES>(steps, begin, finish, product);
 
     __syncthreads();
-    float* to = dw + static_cast<long long>(split) * (GROUPS * GROUP_OUT * TAPS * GROUP_IN);
+    float* to = dw + static_cast<long long>(split) * (GROUPS * GROUP_OUT * kernel_taps * GROUP_IN);
     sum.visit(reinterpret_cast<float*>(shared), [&](int row, int column, float (&values)[4]) {
         int out = first_row + row, of_tap = (first_column + column) / PADDED_IN;
         int in = (first_column + column) % PADDED_IN;
-        if (out >= GROUP_OUT || of_tap >= TAPS) return;
-        float* at = to + ((group * GROUP_OUT + out) * TAPS + of_tap) * GROUP_IN + in;
-        if constexpr (GROUP_IN % 4 == 0) {
-            store_pack(at, values);
-        } else {
+        if (out >= GROUP_OUT || of_tap >= kernel_taps) return;
+        float* at = to + ((group * GROUP_OUT + out) * kernel_taps + of_tap) * GROUP_IN + in;
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                if (in + i < GROUP_IN) at[i] = values[i];
-            }
+        for (int piece = 0; piece < 4; piece += PACK_DW) {
+            if (in + piece >= GROUP_IN) continue;
+            float some[PACK_DW];
+#pragma unroll
+            for (int i = 0; i < PACK_DW; i++) some[i] = values[piece + i];
+            store_pack(at + piece, some);
         }
     });
 }
