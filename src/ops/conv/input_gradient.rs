@@ -45,6 +45,10 @@ impl Op for ConvInputGradient {
         if self.accumulate { &[(2, 0)] } else { &[] }
     }
 
+    fn makes_maps(&self) -> bool {
+        true
+    }
+
     fn reference(&self, io: &mut Io<'_, f64>) -> Result<()> {
         reference::input_gradient(self, io);
         Ok(())

@@ -214,6 +214,14 @@ impl Op for Conv {
         Ok(gradients)
     }
 
+    fn is_map(&self, output: usize) -> bool {
+        output == 0
+    }
+
+    fn makes_maps(&self) -> bool {
+        true
+    }
+
     fn reference(&self, io: &mut Io<'_, f64>) -> Result<()> {
         if self.packed_channels.is_some() {
             return Err(Error::internal("a packed weight is the cpu device's alone").in_op(self.name()));
