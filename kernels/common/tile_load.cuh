@@ -80,7 +80,12 @@ struct Chunk {
 #pragma unroll
             for (int i = 0; i < count; i++) {
                 bool present = i / pack * pack < valid;
-                out.at[i] = from_float<Compute>(present ? transform(to_float(held[i / pack].at[i % pack]), i) : 0.0f);
+                if constexpr (Same<Source, Compute>::value && !transformed) {
+                    out.at[i] = present ? held[i / pack].at[i % pack] : Compute{};
+                } else {
+                    float value = to_float(held[i / pack].at[i % pack]);
+                    out.at[i] = from_float<Compute>(present ? transform(value, i) : 0.0f);
+                }
             }
             *reinterpret_cast<Pack<Compute, count>*>(shared) = out;
         }

@@ -1,10 +1,13 @@
 //! The convolutions on a CUDA device: an implicit GEMM over channel slices of NHWC maps, on tensor cores
 //! where the map's type has them and by plain multiply-adds in f32 elsewhere.
 
+mod forward;
 mod input_gradient;
 mod product;
+pub mod tile;
 mod weight_gradient;
 
+pub use forward::ConvCandidate;
 pub(super) use input_gradient::launch as input_gradient;
 pub(super) use weight_gradient::{launches as weight_gradient, workspace as weight_gradient_workspace};
 
