@@ -26,12 +26,13 @@ pub struct Case {
 impl Case {
     /// A case of `op` without inputs yet: [`Case::map_input`] and [`Case::f32_input`] add them in order.
     pub fn new(op: impl Op) -> Self {
-        Case { op: Arc::new(op), shapes: Vec::new(), inputs: Vec::new(), maps: Vec::new(), tolerance: 1e-5 }
+        Case { op: Arc::new(op), shapes: Vec::new(), inputs: Vec::new(), maps: Vec::new(), dense: Vec::new(), tolerance: 1e-5 }
     }
 
     /// Adds an input that is a map.
     pub fn map_input(mut self, shape: Shape, values: Vec<f32>) -> Self {
         self.maps.push(true);
+        self.dense.push(false);
         self.shapes.push(shape);
         self.inputs.push(values);
         self
@@ -40,6 +41,7 @@ impl Case {
     /// Adds an input that is f32 always, and dense: a weight, a vector, a table.
     pub fn f32_input(mut self, shape: Shape, values: Vec<f32>) -> Self {
         self.maps.push(false);
+        self.dense.push(false);
         self.shapes.push(shape);
         self.inputs.push(values);
         self
