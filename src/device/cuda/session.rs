@@ -204,7 +204,7 @@ impl CudaSession {
                 let error = DataError::from_code(u32::from_le_bytes(words));
                 let step = self.program.steps.get(index);
                 let op = step.map(|s| format!("{} in {}", s.op.name(), s.scope)).unwrap_or_default();
-                Err(Error::invalid(error.to_string()).in_op(op))
+                Err(Error::invalid(error.to_string()).in_op(op).fix(error.fix()))
             }
         }
     }

@@ -1,6 +1,9 @@
 //! The sum of a map over its pixels: the gradient of a bias.
 
-use super::{Case, Cost, Io, Op, Tape, Value, expect_inputs, grid};
+pub mod cases;
+pub mod cuda;
+
+use super::{Cost, Io, Op, Tape, Value, expect_inputs};
 use crate::Result;
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
@@ -62,32 +65,13 @@ impl Op for ChannelSum {
         false
     }
 
-    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
-        grid::partials_bytes(inputs[0], 1)
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], target: &Target) -> usize {
+        cuda::workspace(inputs[0].pixels(), inputs[0].c, target)
     }
 
-    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
-        let x = operands.input(0);
-        let columns = grid::Columns::new(x.shape.c, x.pack());
-        let runs = columns.runs(x.shape.pixels());
-        let first = columns.launch(Launch::new("channel_sum.cu", "channel_sum"), runs.blocks);
-        let first = first.define("X_TYPE", x.dtype).view(x).int(x.pixel_stride).address(operands.workspace);
-        let first = first.int(x.shape.pixels()).int(runs.run);
-        let sum = operands.outputs[0];
-        Ok(vec![first, grid::sum_partials(operands.workspace, runs.blocks, x.shape.c, 1.0, sum)])
+    fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+        Ok(cuda::map(operands.input(0), operands.outputs[0].address, operands.workspace, target))
     }
-}
-
-/// Cases for every device: one pixel, odd maps, many pixels of few channels, several groups of channels.
-pub fn cases() -> Vec<Case> {
-    let shapes = [
-        Shape::new(1, 1, 1, 5),
-        Shape::new(2, 3, 5, 7),
-        Shape::new(1, 70, 61, 3),
-        Shape::new(2, 13, 11, 64),
-        Shape::new(1, 5, 3, 520),
-    ];
-    (1..).zip(shapes).map(|(seed, shape)| Case::random(ChannelSum, &[shape], seed)).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result,
 
 use cudarc::nvrtc::Ptx;
 
-use super::{Compiler, DeviceMemory, Kernel, Launch, PinnedMemory, Target, driver_status, error_text};
+use super::driver_status::describe;
+use super::{Compiler, DeviceMemory, Kernel, Launch, PinnedMemory, Target, driver_status};
 use crate::tensor::DType;
 use crate::{Error, ErrorKind, Result};
 
@@ -237,5 +238,5 @@ pub unsafe fn launch(stream: &CudaStream, function: &CudaFunction, launch: &Laun
 
 /// `error` as a sentence: `what`, and what the driver calls it.
 pub fn driver_error(what: &str, error: DriverError) -> Error {
-    Error::new(ErrorKind::Device, format!("{what}: the driver says {}", error_text(error.0)))
+    Error::new(ErrorKind::Device, format!("{what}: the driver says {}", describe(error.0)))
 }
