@@ -1,6 +1,8 @@
 //! What a kernel needs to run on an NVIDIA GPU: launches as data, kernel sources, NVRTC, the cache of
 //! compiled kernels, and the driver.
 
+mod cache;
+mod compiler;
 mod cubin;
 mod driver_status;
 mod launch;
@@ -8,6 +10,8 @@ mod libraries;
 mod nvrtc;
 mod sources;
 
+pub use cache::{CACHE_VARIABLE, Cache, CacheSize};
+pub use compiler::{Compiled, Compiler};
 pub use cubin::{Parameter, Resources, Table, check_arguments, table as parameter_table};
 pub use driver_status::{DeviceInfo, DriverStatus, OLDEST_ARCH, Problem, driver_status};
 pub use launch::{Argument, Define, DeviceView, Kernel, Launch, Operands, Target};
