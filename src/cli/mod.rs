@@ -1,6 +1,7 @@
 //! The program `gradpath`: one file per command.
 
 mod detect;
+mod doctor;
 mod eval;
 mod options;
 mod output;
@@ -26,6 +27,7 @@ enum Command {
     Detect(detect::Args),
     Summary(summary::Args),
     Run(run::Args),
+    Doctor(doctor::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -39,6 +41,7 @@ pub fn main() -> anyhow::Result<()> {
         Command::Detect(args) => detect::run(&args)?,
         Command::Summary(args) => summary::run(&args)?,
         Command::Run(args) => run::run(&args)?,
+        Command::Doctor(args) => doctor::run(&args)?,
     }
     Ok(())
 }

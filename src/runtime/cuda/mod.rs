@@ -8,13 +8,17 @@ mod driver_status;
 mod launch;
 mod libraries;
 mod nvrtc;
+mod problem;
+mod readiness;
 mod sources;
 
 pub use cache::{CACHE_VARIABLE, Cache, CacheSize};
 pub use compiler::{Compiled, Compiler};
 pub use cubin::{Parameter, Resources, Table, check_arguments, table as parameter_table};
-pub use driver_status::{DeviceInfo, DriverStatus, OLDEST_ARCH, Problem, driver_status};
+pub use driver_status::{DeviceInfo, DriverStatus, OLDEST_ARCH, driver_status};
 pub use launch::{Argument, Define, DeviceView, Kernel, Launch, Operands, Target};
 pub use libraries::{CudaLibrary, NVRTC_VARIABLE, Outcome, Place, Search, driver as driver_search};
 pub use nvrtc::{Cubin, INSTALL as INSTALL_NVRTC, Nvrtc, options as nvrtc_options, search as nvrtc_search};
+pub use problem::Problem;
+pub use readiness::{Readiness, readiness};
 pub use sources::{Source, kernel_files};
