@@ -23,13 +23,12 @@ EmulatorOptions options{EMULATOR_ORDER_ASCENDING, 0, 1};
 
 namespace {
 
-// Where the dynamic part of shared memory starts. What is before faults nobody, but no kernel owns it.
-constexpr size_t shared_base = 1024;
-constexpr size_t shared_bytes = shared_base + shared_capacity + 4096;
+// Between arrays in shared memory, so that an index past the end of one is in none. Keeps the banks.
+constexpr size_t shared_gap = 128;
 
 void* main_stack_pointer;
 const LaunchArguments* running;
-std::string error;
+Outcome outcome;
 
 // Threads at the barrier, and their votes.
 unsigned waiting;
@@ -117,7 +116,7 @@ void finish_thread() {
     fiber->warp->live &= ~(1u << fiber->lane);
     block.alive--;
     if (waiting != 0 && waiting == block.alive) {
-        fail_launch("the thread ended while the other %u wait at __syncthreads()", waiting);
+        fail_launch(launch_failed, "the thread ended while the other %u wait at __syncthreads()", waiting);
         abandon();
     }
     wait();
@@ -126,7 +125,7 @@ void finish_thread() {
 
 void release_barrier() {
     if (block.alive != block.fibers.size()) {
-        fail_launch("__syncthreads() was reached by %u threads; %zu had ended before", block.alive,
+        fail_launch(launch_failed, "__syncthreads() was reached by %u threads; %zu had ended before", block.alive,
                     block.fibers.size() - block.alive);
         abandon();
     }
@@ -154,7 +153,7 @@ void describe_deadlock() {
         }
     }
     emulator_current = const_cast<Fiber*>(lane);
-    fail_launch("deadlock: %u of %zu threads wait at __syncthreads(), %u for other lanes of their warp, %zu have ended",
+    fail_launch(launch_failed, "deadlock: %u of %zu threads wait at __syncthreads(), %u for other lanes of their warp, %zu have ended",
                 at_barrier, block.fibers.size(), in_warp, block.fibers.size() - block.alive);
 }
 
@@ -164,13 +163,14 @@ void begin_block(dim3 size, unsigned dynamic_shared) {
     block.number++;
     block.first_epoch = ++block.epoch;
     block.dynamic_shared = dynamic_shared;
-    block.used_shared = shared_base + (dynamic_shared + 15) / 16 * 16;
+    block.static_shared = 0;
+    block.shared_end = shared_base + (dynamic_shared + 127) / 128 * 128 + shared_gap;
     block.arrays.clear();
     waiting = 0;
     vote_all = 1;
     vote_any = votes = 0;
     // Not a number in any type: who reads what nobody wrote sees it.
-    memset(block.shared, 0xff, std::min(shared_bytes, block.used_shared + 48 * 1024));
+    memset(block.shared, 0xff, std::min(shared_bytes, block.shared_end + 48 * 1024 + 16 * shared_gap));
     ready.reset(threads, block.warps.size());
     for (unsigned i = 0; i < block.warps.size(); i++) {
         Warp& warp = block.warps[i];
@@ -222,7 +222,7 @@ void abandon() {
     abort();
 }
 
-void fail_launch(const char* format, ...) {
+void fail_launch(Failure failure, const char* format, ...) {
     if (block.failed) return;
     block.failed = true;
     char what[512], where[256];
@@ -238,13 +238,13 @@ void fail_launch(const char* format, ...) {
     else
         snprintf(where, sizeof where, "%s, block (%u, %u, %u): ", running->kernel->name, emulator_block_index.x,
                  emulator_block_index.y, emulator_block_index.z);
-    error = std::string(where) + what;
+    outcome = {failure, std::string(where) + what};
 }
 
-std::string run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch, std::vector<EmulatorTraffic>& traffic) {
+Outcome run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch, std::vector<EmulatorTraffic>& traffic) {
     install_fault_handler();
     running = &arguments;
-    error.clear();
+    outcome = {0, {}};
     block.failed = false;
     block.launch = &launch;
     dim3 grid = arguments.grid, size = arguments.block;
@@ -277,6 +277,7 @@ std::string run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch,
     for (uint32_t linear : block_order) {
         emulator_block_index = {linear % grid.x, linear / grid.x % grid.y, linear / grid.x / grid.y};
         begin_block(size, arguments.dynamic_shared);
+        if (tracing) trace_block_begin();
         Fiber* first = &block.fibers[ready.pop()];
         emulator_current = first;
         emulator_switch(&main_stack_pointer, first->stack_pointer);
@@ -287,15 +288,15 @@ std::string run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch,
     }
     leave_kernel();
     emulator_current = nullptr;
-    for (const SharedArray& array : block.arrays) launch.static_shared += static_cast<uint32_t>(array.bytes);
+    launch.static_shared = static_cast<uint32_t>(block.static_shared);
     if (tracing) trace_launch_end(launch, traffic);
     tracing = false;
-    if (error.empty()) {
+    if (outcome.result == 0) {
         std::string slack = check_slack();
-        if (!slack.empty()) error = std::string(arguments.kernel->name) + ": " + slack;
+        if (!slack.empty()) outcome = {illegal_address, std::string(arguments.kernel->name) + ": " + slack};
     }
-    launch.failed = !error.empty();
-    return error;
+    launch.failed = outcome.result != 0;
+    return outcome;
 }
 
 }  // namespace emulator
@@ -319,13 +320,14 @@ EMULATOR_API int emulator_sync_threads_vote(int predicate, Vote vote) {
 EMULATOR_API void* emulator_shared_static(const void* key, const char* name, size_t bytes, size_t alignment) {
     for (const SharedArray& array : block.arrays)
         if (array.key == key) return block.shared + array.offset;
-    size_t offset = (block.used_shared + alignment - 1) / alignment * alignment;
-    if (offset + bytes - shared_base > running->shared_limit) {
-        fail_launch("static and dynamic shared memory need %zu bytes, of which there are %zu", offset + bytes - shared_base,
-                    running->shared_limit);
+    size_t offset = block.shared_end;
+    block.static_shared = (block.static_shared + alignment - 1) / alignment * alignment + bytes;
+    if (block.static_shared + block.dynamic_shared > running->shared_limit || offset + bytes > shared_bytes) {
+        fail_launch(launch_failed, "shared memory of %zu bytes static and %zu dynamic, of which there are %zu",
+                    block.static_shared, block.dynamic_shared, running->shared_limit);
         abandon();
     }
-    block.used_shared = offset + bytes;
+    block.shared_end = (offset + bytes + 127) / 128 * 128 + shared_gap;
     block.arrays.push_back({key, name, offset, bytes});
     return block.shared + offset;
 }
@@ -335,7 +337,7 @@ EMULATOR_API void* emulator_shared_dynamic(size_t) { return block.shared + share
 EMULATOR_API unsigned emulator_shared_address(const void* pointer) {
     size_t offset = static_cast<size_t>(static_cast<const unsigned char*>(pointer) - block.shared);
     if (offset >= shared_bytes) {
-        fail_launch("a pointer that is not into shared memory was used as one");
+        fail_launch(launch_failed, "a pointer that is not into shared memory was used as one");
         abandon();
     }
     return static_cast<unsigned>(offset);
@@ -344,6 +346,6 @@ EMULATOR_API unsigned emulator_shared_address(const void* pointer) {
 EMULATOR_API void emulator_fence() { current()->fenced = true; }
 
 EMULATOR_API void emulator_trap(const char* why) {
-    fail_launch("%s", why);
+    fail_launch(launch_failed, "%s", why);
     abandon();
 }

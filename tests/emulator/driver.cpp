@@ -90,7 +90,9 @@ Limits device_limits() {
 void free_everything() {
     for (auto& [address, bytes] : held) release(address);
     held.clear();
-    usage.bytes = usage.allocations = 0;
+    for (auto& [address, bytes] : pinned) free(reinterpret_cast<void*>(address));
+    pinned.clear();
+    usage.bytes = usage.allocations = usage.pinned = 0;
 }
 
 namespace {

@@ -98,21 +98,21 @@ void report_fault() {
     uintptr_t address = fault_address;
     uintptr_t first = reinterpret_cast<uintptr_t>(stacks);
     if (fault_signal == SIGFPE) {
-        fail_launch("integer division by zero");
+        fail_launch(launch_failed, "integer division by zero");
     } else if (address - first < stack_count * stack_bytes) {
-        fail_launch("a thread's local variables need more than %zu KiB of stack", stack_bytes / 1024);
+        fail_launch(launch_failed, "a thread's local variables need more than %zu KiB of stack", stack_bytes / 1024);
     } else if (is_device_address(address)) {
         const Allocation* near = nullptr;
         for (const Allocation* allocation : live_allocations())
             if (allocation->address <= address && (!near || allocation->address > near->address)) near = allocation;
         if (near)
-            fail_launch("illegal access to device memory, %llu bytes after the start of an allocation of %llu bytes",
+            fail_launch(illegal_address, "illegal access to device memory, %llu bytes after the start of an allocation of %llu bytes",
                         static_cast<unsigned long long>(address - near->address),
                         static_cast<unsigned long long>(near->bytes));
         else
-            fail_launch("illegal access to device memory where nothing is allocated");
+            fail_launch(illegal_address, "illegal access to device memory where nothing is allocated");
     } else {
-        fail_launch("illegal or misaligned access, address %p", reinterpret_cast<void*>(address));
+        fail_launch(illegal_address, "illegal or misaligned access, address %p", reinterpret_cast<void*>(address));
     }
     abandon();
 }

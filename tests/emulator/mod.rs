@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-const DRIVER: [&str; 9] =
-    ["fiber", "block", "warp", "memory", "trace", "driver", "stream", "module", "control"];
+const DRIVER: [&str; 11] = [
+    "fiber", "block", "warp", "memory", "trace", "requests", "hooks", "driver", "stream", "module", "control",
+];
 const NVRTC: [&str; 1] = ["nvrtc"];
 /// Each library's own name is the first that cudarc tries, so that opening that name finds the one already open.
 /// The others are for `LD_LIBRARY_PATH`.
@@ -417,7 +418,8 @@ fn hash_sources(compiler_version: &[u8]) -> std::io::Result<u64> {
     let mut hasher = DefaultHasher::new();
     compiler_version.hash(&mut hasher);
     sources().hash(&mut hasher);
-    for file in files.iter().filter(|file| file.is_file()) {
+    let is_source = |file: &&PathBuf| file.extension().is_some_and(|e| e == "cpp" || e == "h" || e == "cuh");
+    for file in files.iter().filter(is_source) {
         file.hash(&mut hasher);
         fs::read(file)?.hash(&mut hasher);
     }

@@ -107,7 +107,10 @@ bool run_compiler(const Folder& folder, const std::vector<std::string>& argument
     }
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
-    log += read_file(messages);
+    std::string said = read_file(messages);
+    for (const std::string& prefix : {folder.path + "/program/", folder.path + "/"})
+        for (size_t at = said.find(prefix); at != std::string::npos; at = said.find(prefix, at)) said.erase(at, prefix.size());
+    log += said;
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
@@ -201,10 +204,10 @@ int compile(Program& program, int sm, const std::vector<std::string>& defines, b
     for (const auto& [name, text] : program.headers)
         if (!write_file(folder.path + "/" + name, name == twin ? read_file(EMULATOR_SOURCES "/intrinsics.cuh") : text))
             return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
-    std::string source = folder.path + "/source.cu", preprocessed = folder.path + "/preprocessed.ii";
+    // Named as the program is, for messages.
+    std::string source = folder.path + "/program/" + program.name, preprocessed = folder.path + "/preprocessed.ii";
     std::string object = folder.path + "/kernel.o", library = folder.path + "/kernel.so";
-    // The name that messages show.
-    write_file(source, "#line 1 \"" + program.name + "\"\n" + program.source);
+    if (!write_file(source, program.source)) return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
 
     std::vector<std::string> preprocess{"-E", "-x", "c++", "-std=c++17", "-include", EMULATOR_SOURCES "/emulator.h",
                                         "-D__CUDACC_RTC__", "-D__CUDA_ARCH__=" + std::to_string(sm * 10), "-I", folder.path,
@@ -265,7 +268,8 @@ NVRTC_API nvrtcCreateProgram(Program** program, const char* source, const char* 
     if (!program || !source || count < 0) return NVRTC_ERROR_INVALID_INPUT;
     auto created = std::make_unique<Program>();
     created->source = source;
-    created->name = name ? name : "default_program";
+    created->name = name && *name ? name : "default_program";
+    if (created->name[0] == '/' || created->name.find("..") != std::string::npos) return NVRTC_ERROR_INVALID_INPUT;
     for (int i = 0; i < count; i++) {
         std::string header = names[i];
         if (header.empty() || header[0] == '/' || header.find("..") != std::string::npos) return NVRTC_ERROR_INVALID_INPUT;

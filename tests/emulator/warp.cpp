@@ -25,11 +25,11 @@ void meet(unsigned mask, Kind kind, void* slot, Together together) {
     unsigned threads = static_cast<unsigned>(block.fibers.size()) - warp.index * warp_lanes;
     if (threads < warp_lanes) mask &= (1u << threads) - 1u;
     if (!(mask & self)) {
-        fail_launch("a lane takes part in a warp operation whose mask 0x%08x does not name it", mask);
+        fail_launch(launch_failed, "a lane takes part in a warp operation whose mask 0x%08x does not name it", mask);
         abandon();
     }
     if (mask & ~warp.live) {
-        fail_launch("the mask 0x%08x of a warp operation names lanes that have ended", mask);
+        fail_launch(launch_failed, "the mask 0x%08x of a warp operation names lanes that have ended", mask);
         abandon();
     }
     Meeting& meeting = warp.meetings[__builtin_ctz(mask)];
@@ -37,7 +37,7 @@ void meet(unsigned mask, Kind kind, void* slot, Together together) {
         meeting.mask = mask;
         meeting.kind = kind;
     } else if (meeting.mask != mask || meeting.kind != kind) {
-        fail_launch("lanes of a warp meet in different warp operations, or with different masks");
+        fail_launch(launch_failed, "lanes of a warp meet in different warp operations, or with different masks");
         abandon();
     }
     meeting.slots[fiber->lane] = slot;
@@ -55,7 +55,7 @@ void meet(unsigned mask, Kind kind, void* slot, Together together) {
 
 void whole_warp(const char* what) {
     if (block.fibers.size() - current()->warp->index * warp_lanes < warp_lanes) {
-        fail_launch("%s needs a warp of 32 threads", what);
+        fail_launch(launch_failed, "%s needs a warp of 32 threads", what);
         abandon();
     }
 }
@@ -127,7 +127,7 @@ void land(const CopyAsync& copy) {
         memcpy(copy.shared, copy.global, copy.bytes);
     else
         memset(copy.shared, 0, copy.bytes);
-    if (tracing) trace_access(copy.shared, copy.bytes, Access::write, copy.pc);
+    if (tracing) trace_copy_end(copy.shared, copy.bytes, copy.pc);
 }
 
 void land_first(Fiber* fiber, size_t count) {
@@ -229,7 +229,7 @@ EMULATOR_API void emulator_load_matrix_x4(unsigned* registers, const void* row, 
     whole_warp("ldmatrix");
     unsigned address = emulator_shared_address(row);
     if (address % 16 != 0) {
-        fail_launch("ldmatrix reads a row at shared address %u, which is not a multiple of 16", address);
+        fail_launch(misaligned_address, "ldmatrix reads a row at shared address %u, which is not a multiple of 16", address);
         abandon();
     }
     if (tracing) trace_access(row, 16, Access::read, __builtin_return_address(0));
@@ -267,12 +267,13 @@ EMULATOR_API void emulator_copy_async(void* shared, const void* global, unsigned
     unsigned to = emulator_shared_address(shared);
     uintptr_t from = reinterpret_cast<uintptr_t>(global);
     if (to % bytes != 0 || from % bytes != 0) {
-        fail_launch("an asynchronous copy of %u bytes between misaligned addresses (shared %u, global ...%03x)", bytes, to,
+        fail_launch(misaligned_address, "an asynchronous copy of %u bytes between misaligned addresses (shared %u, global ...%03x)", bytes, to,
                     static_cast<unsigned>(from & 0xfff));
         abandon();
     }
     const void* pc = __builtin_return_address(0);
     if (tracing && valid) trace_access(global, bytes, Access::read, pc);
+    if (tracing) trace_copy_begin(shared, bytes, pc);
     fiber->copies.push_back({shared, global, bytes, valid != 0, pc});
 }
 
@@ -291,10 +292,12 @@ EMULATOR_API void emulator_atomic(void* address, unsigned bytes, int is_float) {
     block.launch->atomics++;
     block.launch->float_atomics += is_float != 0;
     if (reinterpret_cast<uintptr_t>(address) % bytes != 0) {
-        fail_launch("an atomic on %u bytes at a misaligned address", bytes);
+        fail_launch(misaligned_address, "an atomic on %u bytes at a misaligned address", bytes);
         abandon();
     }
     if (!tracing) return;
     trace_access(address, bytes, Access::atomic, __builtin_return_address(0));
+    if (!is_device_address(reinterpret_cast<uint64_t>(address))) return;
     if (current()->fenced) trace_release();
+    trace_acquire();
 }
