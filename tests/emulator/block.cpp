@@ -11,15 +11,15 @@
 #include <numeric>
 
 extern "C" {
-emulator::Thread* emulator_current;
-uint3 emulator_block_index;
+uint3 emulator_thread_index, emulator_block_index;
 dim3 emulator_block_size, emulator_grid_size;
 }
 
 namespace emulator {
 
 Block block;
-EmulatorOptions options{EMULATOR_ORDER_ASCENDING, 0, 1};
+Fiber* current = nullptr;
+EmulatorOptions options{EMULATOR_ORDER_ASCENDING, 0, 1, 0};
 
 namespace {
 
@@ -103,15 +103,16 @@ struct ReadyQueue {
 
 // ---- the life of a thread ------------------------------------------------------------------------
 
-[[noreturn]] void finish_thread();
-
-void thread_main() {
-    running->kernel->call(running->kernel->function, running->arguments);
-    finish_thread();
+void give_turn(Fiber* fiber) {
+    current = fiber;
+    emulator_thread_index = fiber->index;
 }
 
+// Stacks that no thread uses. A thread takes one when it begins; a kernel without barriers needs one.
+std::vector<unsigned> idle_stacks;
+
 void finish_thread() {
-    Fiber* fiber = current();
+    Fiber* fiber = current;
     fiber->state = State::done;
     fiber->warp->live &= ~(1u << fiber->lane);
     block.alive--;
@@ -119,8 +120,37 @@ void finish_thread() {
         fail_launch(launch_failed, "the thread ended while the other %u wait at __syncthreads()", waiting);
         abandon();
     }
-    wait();
-    abort();
+}
+
+// What a stack starts in: a thread, and after it any other that has not begun.
+void thread_main() {
+    for (;;) {
+        running->kernel->call(running->kernel->function, running->arguments);
+        finish_thread();
+        Fiber* from = current;
+        if (ready.count == 0) abandon();
+        Fiber* to = &block.fibers[ready.pop()];
+        give_turn(to);
+        if (to->started) {
+            idle_stacks.push_back(from->stack);
+            emulator_switch(&from->stack_pointer, to->stack_pointer);
+            abort();
+        }
+        to->started = true;
+        to->stack = from->stack;
+    }
+}
+
+// Leaves the running context, saved in `*save`, for a thread.
+void switch_to(void** save, Fiber* to) {
+    give_turn(to);
+    if (!to->started) {
+        to->started = true;
+        to->stack = idle_stacks.back();
+        idle_stacks.pop_back();
+        to->stack_pointer = prepare_stack(stack_top(to->stack), thread_main);
+    }
+    emulator_switch(save, to->stack_pointer);
 }
 
 void release_barrier() {
@@ -144,15 +174,15 @@ void release_barrier() {
 
 void describe_deadlock() {
     unsigned at_barrier = 0, in_warp = 0;
-    const Fiber* lane = nullptr;
-    for (const Fiber& fiber : block.fibers) {
+    Fiber* lane = nullptr;
+    for (Fiber& fiber : block.fibers) {
         at_barrier += fiber.state == State::barrier;
         if (fiber.state == State::collective) {
             in_warp++;
             if (!lane) lane = &fiber;
         }
     }
-    emulator_current = const_cast<Fiber*>(lane);
+    current = lane;
     fail_launch(launch_failed, "deadlock: %u of %zu threads wait at __syncthreads(), %u for other lanes of their warp, %zu have ended",
                 at_barrier, block.fibers.size(), in_warp, block.fibers.size() - block.alive);
 }
@@ -190,8 +220,10 @@ void begin_block(dim3 size, unsigned dynamic_shared) {
         fiber.warp = &block.warps[i / warp_lanes];
         fiber.copies.clear();
         fiber.groups.clear();
-        fiber.stack_pointer = prepare_stack(stack_top(i), thread_main);
+        fiber.started = false;
     }
+    idle_stacks.resize(threads);
+    for (unsigned i = 0; i < threads; i++) idle_stacks[i] = threads - 1 - i;
     if (options.order == EMULATOR_ORDER_WARP_PRIORITY) shuffle_all(ready.priority);
     for (uint32_t thread : thread_order) ready.push(thread);
 }
@@ -204,16 +236,14 @@ void wake(Fiber* fiber) {
 }
 
 void wait() {
-    Fiber* from = current();
+    Fiber* from = current;
     if (ready.count == 0) {
         // Nobody can run: the block has ended, or never will.
         emulator_switch(&from->stack_pointer, main_stack_pointer);
         abort();
     }
     Fiber* to = &block.fibers[ready.pop()];
-    if (to == from) return;
-    emulator_current = to;
-    emulator_switch(&from->stack_pointer, to->stack_pointer);
+    if (to != from) switch_to(&from->stack_pointer, to);
 }
 
 void abandon() {
@@ -230,7 +260,7 @@ void fail_launch(Failure failure, const char* format, ...) {
     va_start(values, format);
     vsnprintf(what, sizeof what, format, values);
     va_end(values);
-    const Fiber* fiber = current();
+    const Fiber* fiber = current;
     if (fiber)
         snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread (%u, %u, %u): ", running->kernel->name,
                  emulator_block_index.x, emulator_block_index.y, emulator_block_index.z, fiber->index.x,
@@ -278,16 +308,14 @@ Outcome run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch, std
         emulator_block_index = {linear % grid.x, linear / grid.x % grid.y, linear / grid.x / grid.y};
         begin_block(size, arguments.dynamic_shared);
         if (tracing) trace_block_begin();
-        Fiber* first = &block.fibers[ready.pop()];
-        emulator_current = first;
-        emulator_switch(&main_stack_pointer, first->stack_pointer);
+        switch_to(&main_stack_pointer, &block.fibers[ready.pop()]);
         if (!block.failed && block.alive != 0) describe_deadlock();
-        emulator_current = nullptr;
+        current = nullptr;
         if (block.failed) break;
         if (tracing) trace_block_end();
     }
     leave_kernel();
-    emulator_current = nullptr;
+    current = nullptr;
     launch.static_shared = static_cast<uint32_t>(block.static_shared);
     if (tracing) trace_launch_end(launch, traffic);
     tracing = false;
@@ -304,7 +332,7 @@ Outcome run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch, std
 using namespace emulator;
 
 EMULATOR_API void emulator_sync_threads() {
-    current()->state = State::barrier;
+    current->state = State::barrier;
     if (++waiting == block.alive) release_barrier();
     wait();
 }
@@ -343,7 +371,7 @@ EMULATOR_API unsigned emulator_shared_address(const void* pointer) {
     return static_cast<unsigned>(offset);
 }
 
-EMULATOR_API void emulator_fence() { current()->fenced = true; }
+EMULATOR_API void emulator_fence() { current->fenced = true; }
 
 EMULATOR_API void emulator_trap(const char* why) {
     fail_launch(launch_failed, "%s", why);

@@ -23,6 +23,8 @@ struct EmulatorOptions {
     // Nonzero: every access is checked (bounds, races, uninitialised reads, alignment) and counted.
     uint32_t trace;
     uint64_t seed;
+    // Nonzero: errors are kept for emulator_last_error, and not printed on standard error.
+    uint64_t quiet;
 };
 
 struct EmulatorDevice {

@@ -60,7 +60,7 @@ Result refuse(Result result, const char* format, ...) {
     vsnprintf(text, sizeof text, format, values);
     va_end(values);
     last_error = text;
-    fprintf(stderr, "emulator: %s\n", text);
+    if (!options.quiet) fprintf(stderr, "emulator: %s\n", text);
     return result;
 }
 

@@ -4,7 +4,7 @@
 //! ```no_run
 //! let Some(emulator) = Emulator::load() else { return };
 //! let session = emulator.session();
-//! session.set_options(Options { order: Order::WarpPriority, seed: 7, trace: true });
+//! session.set_options(Options { order: Order::WarpPriority, seed: 7, trace: true, ..Options::default() });
 //! // … the backend, or cudarc, as on a GPU …
 //! assert_eq!(session.last_error(), "");
 //! ```
@@ -50,11 +50,13 @@ pub struct Options {
     pub seed: u64,
     /// Check and count every access: bounds, races, uninitialised reads, alignment. About four times slower.
     pub trace: bool,
+    /// Do not print errors; [`Session::last_error`] has them all the same.
+    pub quiet: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { order: Order::Ascending, seed: 1, trace: false }
+        Self { order: Order::Ascending, seed: 1, trace: false, quiet: false }
     }
 }
 
@@ -63,6 +65,7 @@ struct RawOptions {
     order: u32,
     trace: u32,
     seed: u64,
+    quiet: u64,
 }
 
 /// The device that the program sees.
@@ -200,13 +203,13 @@ pub struct Emulator {
 
 impl Emulator {
     /// Builds what is not up to date and opens it, once in a process. `None` without a C++ compiler, which is said on
-    /// standard error; with `CI` set that panics instead.
+    /// standard error; with `CI=true` that panics instead.
     pub fn load() -> Option<&'static Emulator> {
         static LOADED: OnceLock<Option<Emulator>> = OnceLock::new();
         LOADED
             .get_or_init(|| match build() {
                 Ok(folder) => Some(open(folder)),
-                Err(reason) if std::env::var_os("CI").is_some() => panic!("the CUDA emulator: {reason}"),
+                Err(reason) if std::env::var("CI").as_deref() == Ok("true") => panic!("the CUDA emulator: {reason}"),
                 Err(reason) => {
                     eprintln!("skipped: {reason}");
                     None
@@ -272,7 +275,12 @@ macro_rules! control {
 
 impl Session<'_> {
     pub fn set_options(&self, options: Options) {
-        let raw = RawOptions { order: options.order as u32, trace: options.trace.into(), seed: options.seed };
+        let raw = RawOptions {
+            order: options.order as u32,
+            trace: options.trace.into(),
+            seed: options.seed,
+            quiet: options.quiet.into(),
+        };
         control!(self, "emulator_set_options", fn(&raw => *const RawOptions));
     }
 

@@ -158,18 +158,21 @@ std::string source_line(const void* pc) {
         const void* table = dlsym(module->library, "emulator_kernels");
         Dl_info own;
         if (!dladdr(table, &own) || own.dli_fbase != where.dli_fbase) continue;
-        std::string path = write_image(module->image), line;
+        std::string path = write_image(module->image), lines;
         char command[512], text[256];
-        snprintf(command, sizeof command, "addr2line -e '%s' 0x%zx 2>/dev/null", path.c_str(),
+        snprintf(command, sizeof command, "addr2line -i -e '%s' 0x%zx 2>/dev/null", path.c_str(),
                  static_cast<size_t>(static_cast<const char*>(pc) - static_cast<const char*>(where.dli_fbase)) - 1);
         if (FILE* output = popen(command, "r")) {
-            if (fgets(text, sizeof text, output)) line = text;
+            while (fgets(text, sizeof text, output)) {
+                std::string line = text;
+                line = line.substr(0, line.find_first_of("\n "));
+                if (line.empty() || line[0] == '?') continue;
+                lines += (lines.empty() ? "" : " in ") + line.substr(line.rfind('/') + 1);
+            }
             pclose(output);
         }
         unlink(path.c_str());
-        line = line.substr(0, line.find_first_of("\n "));
-        if (line.empty() || line[0] == '?') return {};
-        return " (" + line.substr(line.rfind('/') + 1) + ")";
+        return lines.empty() ? lines : " (" + lines + ")";
     }
     return {};
 }

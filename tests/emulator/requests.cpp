@@ -28,8 +28,11 @@ struct Sequence {
 
 // By instruction, then by warp.
 std::unordered_map<const void*, std::vector<Sequence>> sequences;
-const void* cached_pc;
-std::vector<Sequence>* cached;
+// The last lookups, by a hash of the instruction.
+struct Cached {
+    const void* pc;
+    std::vector<Sequence>* warps;
+} cache[64];
 
 uint64_t requests, sectors, ideal_sectors, shared_requests, shared_wavefronts;
 
@@ -95,18 +98,18 @@ void count(const Request& request, bool shared) {
 
 void requests_begin() {
     sequences.clear();
-    cached_pc = nullptr;
+    for (Cached& entry : cache) entry.pc = nullptr;
     requests = sectors = ideal_sectors = shared_requests = shared_wavefronts = 0;
 }
 
 void count_request(uint64_t address, size_t bytes, bool shared, const void* pc) {
-    if (pc != cached_pc) {
-        cached = &sequences[pc];
-        cached_pc = pc;
-        if (cached->size() < block.warps.size()) cached->resize(block.warps.size());
+    Cached& cached = cache[(reinterpret_cast<uintptr_t>(pc) * 0x9E3779B97F4A7C15u) >> 58];
+    if (cached.pc != pc) {
+        cached = {pc, &sequences[pc]};
+        if (cached.warps->size() < block.warps.size()) cached.warps->resize(block.warps.size());
     }
-    const Fiber* fiber = current();
-    Sequence& sequence = (*cached)[fiber->warp->index];
+    const Fiber* fiber = current;
+    Sequence& sequence = (*cached.warps)[fiber->warp->index];
     sequence.shared = shared;
     size_t index = static_cast<size_t>(sequence.executed[fiber->lane]++ - sequence.closed);
     if (index == sequence.open.size()) sequence.open.emplace_back();

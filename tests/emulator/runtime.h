@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "control.h"
+#define EMULATOR_CONST
 #include "interface.h"
 
 namespace emulator {
@@ -48,10 +49,14 @@ struct CopyAsync {
 };
 
 struct Warp;
-struct Fiber : Thread {
+struct Fiber {
+    uint3 index;
+    unsigned lane;
     void* stack_pointer;
-    unsigned linear;
+    unsigned linear, stack;
     State state;
+    // Has a stack; before, it has not begun.
+    bool started;
     bool fenced;
     Warp* warp;
     // Copies not yet done, oldest first, and how many there were at the end of each open group.
@@ -102,7 +107,8 @@ struct Block {
 extern Block block;
 extern EmulatorOptions options;
 
-inline Fiber* current() { return static_cast<Fiber*>(emulator_current); }
+// The thread that runs; null between blocks.
+extern Fiber* current;
 
 // Makes `fiber` runnable.
 void wake(Fiber* fiber);
@@ -175,7 +181,8 @@ void trace_acquire();
 
 // ---- module.cpp ----------------------------------------------------------------------------------
 
-// " (file:line)" of the instruction before `pc` in a kernel's source; empty if unknown.
+// " (file:line)" of the instruction before `pc` in a kernel's source, and of the calls that are inlined
+// around it; empty if unknown.
 std::string source_line(const void* pc);
 
 }  // namespace emulator

@@ -156,7 +156,7 @@ struct Now {
 };
 
 Now now(bool shared) {
-    const Fiber* fiber = current();
+    const Fiber* fiber = current;
     return {block.epoch, block.first_epoch, shared ? block.first_epoch : launch_epoch, static_cast<uint16_t>(fiber->linear),
             static_cast<uint16_t>(fiber->warp->clock & clock_mask)};
 }
@@ -315,7 +315,7 @@ uint64_t count_bits(const uint64_t (&bits)[2]) {
 }  // namespace
 
 void trace_access(const void* address, size_t bytes, Access access, const void* pc) {
-    if (!emulator_current) return;
+    if (!current) return;
     uint64_t number = reinterpret_cast<uint64_t>(address);
     size_t offset = static_cast<size_t>(static_cast<const unsigned char*>(address) - block.shared);
     bool shared = offset < shared_bytes;

@@ -1,6 +1,6 @@
 //! The stand-in for the driver: work runs late, graphs repeat it, errors stay, limits hold, images are checked.
 
-use crate::emulator::{Device, Emulator, Memory};
+use crate::emulator::{Device, Emulator, Memory, Options};
 use crate::program::{Argument, Handle, ILLEGAL_ADDRESS, Program, compile};
 use std::ffi::c_void;
 use std::ptr;
@@ -38,6 +38,7 @@ fn copy_out(program: &Program, to: &mut [f32], from: Argument) {
 fn a_missing_synchronisation_is_seen() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     let program = Program::new(emulator, &session);
     let buffer = program.upload(&[1.0f32; 4]);
     let host = pinned(&program, 4);
@@ -62,6 +63,7 @@ fn a_missing_synchronisation_is_seen() {
 fn a_stream_waits_for_another_only_by_an_event() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     let mut program = Program::new(emulator, &session);
     let (first, second) = (program.stream, program.new_stream());
     let buffer = program.upload(&[1.0f32; 4]);
@@ -91,6 +93,7 @@ fn a_stream_waits_for_another_only_by_an_event() {
 fn a_graph_repeats_what_was_captured() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     let mut program = Program::new(emulator, &session);
     let function = program.kernel("accumulate", "accumulate", &[]);
     let (x, y) = (program.upload(&[1.0f32; 64]), program.upload(&[0.0f32; 64]));
@@ -127,6 +130,7 @@ fn a_graph_repeats_what_was_captured() {
 fn a_capture_refuses_what_would_wait() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     let program = Program::new(emulator, &session);
     let (stream, mut graph) = (program.stream, ptr::null_mut());
     assert_eq!(driver!(program, "cuStreamBeginCapture_v2", stream => Handle, 1 => i32), 0);
@@ -152,6 +156,7 @@ fn a_capture_refuses_what_would_wait() {
 fn a_failed_launch_breaks_the_context() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     let mut program = Program::new(emulator, &session);
     let function = program.kernel("shift", "shift", &[]);
     let (x, y) = (program.upload(&[0.0f32; 16]), program.empty(64));
@@ -175,6 +180,7 @@ fn a_failed_launch_breaks_the_context() {
 fn limits_of_a_launch() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     let mut program = Program::new(emulator, &session);
     let function = program.kernel("halo", "halo", &[]);
     let (x, y) = (program.upload(&[0.0f32; 64]), program.empty(256));
@@ -197,6 +203,7 @@ fn limits_of_a_launch() {
 fn memory_is_limited_and_accounted() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     session.set_device(&Device { memory_bytes: 1 << 20, ..Device::default() });
     let program = Program::new(emulator, &session);
     let before = session.memory().allocation_calls;
@@ -226,6 +233,7 @@ fn memory_is_limited_and_accounted() {
 fn a_planned_failure_happens_once() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     let program = Program::new(emulator, &session);
     session.fail("cuMemAlloc_v2", 2, OUT_OF_MEMORY as u32);
     let mut address = 0;
@@ -237,6 +245,7 @@ fn a_planned_failure_happens_once() {
 fn a_rectangle_is_copied_row_by_row() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     let program = Program::new(emulator, &session);
     let Argument::Buffer(from) = program.upload(&[1u8, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]) else { unreachable!() };
     let to = program.upload(&[0u8; 10]);
@@ -253,6 +262,7 @@ fn a_rectangle_is_copied_row_by_row() {
 fn images_are_checked() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     let program = Program::new(emulator, &session);
     let source = "extern \"C\" __global__ void __launch_bounds__(2 * 32, 1) nothing() {}";
     let (image, log) = compile(emulator, "nothing.cu", source, 86, &[]).unwrap();
@@ -283,6 +293,7 @@ fn a_compilation_that_fails_says_where() {
 fn no_device_and_old_drivers() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     let program = Program::new(emulator, &session);
     session.set_device(&Device { driver_version: 12_020, count: 0, ..Device::default() });
     assert_eq!(driver!(program, "cuInit", 0 => u32), NO_DEVICE);

@@ -60,7 +60,7 @@ fn floats_narrow_to_the_nearest() {
 fn matrices(kernel: &str, k: usize, half_bits: fn(f32) -> u16, definitions: &[&str]) -> Option<[Vec<f32>; 2]> {
     let emulator = Emulator::load()?;
     let session = emulator.session();
-    session.set_options(Options { order: Order::WarpPriority, seed: 3, trace: true });
+    session.set_options(Options { order: Order::WarpPriority, seed: 3, trace: true, quiet: true });
     let mut program = Program::new(emulator, &session);
     let function = program.kernel("matrices", kernel, definitions);
     let a: Vec<f32> = (0..16 * k).map(|i| ((i * 7 + 3) % 23) as f32 - 11.0).collect();
@@ -124,7 +124,7 @@ fn warp_functions() {
         &|_| 2,
     ];
     for order in Order::ALL {
-        session.set_options(Options { order, seed: 2, trace: true });
+        session.set_options(Options { order, seed: 2, trace: true, quiet: true });
         assert_eq!(program.launch(function, [1, 1, 1], [32, 1, 1], 0, &[input, output]), 0);
         let result = program.download::<i32>(output, 11 * 32).unwrap_or_else(|_| panic!("{}", session.last_error()));
         for (row, expected) in expected.iter().enumerate() {

@@ -176,7 +176,7 @@ fn check_twin(case: &Case) {
     let mut program = Program::new(emulator, &session);
     for order in Order::ALL {
         for trace in [false, true] {
-            session.set_options(Options { order, seed: 5, trace });
+            session.set_options(Options { order, seed: 5, trace, quiet: true });
             let result = case.run(&mut program, &[]);
             assert_eq!(result.as_ref(), Ok(&case.right()), "{} in {order:?}: {}", case.kernel, session.last_error());
             assert_eq!(session.last_error(), "");
@@ -190,7 +190,7 @@ fn check_caught(case: &Case, bug: &[&str], code: i32, words: &[&str]) {
     let session = emulator.session();
     for order in Order::ALL {
         session.clear();
-        session.set_options(Options { order, seed: 5, trace: true });
+        session.set_options(Options { order, seed: 5, trace: true, quiet: true });
         let mut program = Program::new(emulator, &session);
         let result = case.run(&mut program, bug);
         let error = session.last_error();
@@ -208,7 +208,7 @@ fn check_shows(case: &Case, bug: &[&str]) {
     let session = emulator.session();
     let mut program = Program::new(emulator, &session);
     let wrong = Order::ALL.iter().filter(|order| {
-        session.set_options(Options { order: **order, seed: 5, trace: false });
+        session.set_options(Options { order: **order, seed: 5, trace: false, quiet: true });
         case.run(&mut program, bug).unwrap() != case.right()
     });
     assert!(wrong.count() > 0, "{} {bug:?} is right in every order", case.kernel);
@@ -250,6 +250,7 @@ fn one_element_too_many() {
 fn a_write_past_the_end_without_the_trace() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
+    session.set_options(Options { quiet: true, ..Options::default() });
     let mut program = Program::new(emulator, &session);
     assert_eq!(SHIFT.run(&mut program, &["WRITE_BOUND"]), Err(ILLEGAL_ADDRESS));
     assert!(session.last_error().contains("0 bytes past the end of an allocation of 1000 bytes"));
@@ -281,7 +282,7 @@ fn the_last_block_needs_a_fence_and_a_ticket() {
     check_caught(&LAST_BLOCK, &["MISSING_FENCE"], LAUNCH_FAILED, &["race", "another block"]);
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
-    session.set_options(Options { order: Order::Descending, seed: 1, trace: true });
+    session.set_options(Options { order: Order::Descending, seed: 1, trace: true, quiet: true });
     // Block 0 runs last here, so its numbers are right; that another block might be later is seen all the same.
     let mut program = Program::new(emulator, &session);
     assert_eq!(LAST_BLOCK.run(&mut program, &["MISSING_TICKET"]), Err(LAUNCH_FAILED));
@@ -305,7 +306,7 @@ fn lanes_of_a_warp() {
 fn memory_that_nobody_wrote() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
-    session.set_options(Options { trace: true, ..Options::default() });
+    session.set_options(Options { trace: true, quiet: true, ..Options::default() });
     let mut program = Program::new(emulator, &session);
     let function = program.kernel("accumulate", "accumulate", &[]);
     let (x, y) = (program.upload(&input(64)), program.empty(256));

@@ -12,7 +12,7 @@ fn access(kernel: &str, read: usize, written: usize, shared: u32, integers: &[i3
     let (x, y) = (program.upload(&vec![0u8; read]), program.empty(written));
     let arguments: Vec<_> = [x, y].into_iter().chain(integers.iter().map(|n| Argument::Int(*n))).collect();
     for order in Order::ALL {
-        session.set_options(Options { order, seed: 9, trace: true });
+        session.set_options(Options { order, seed: 9, trace: true, quiet: true });
         assert_eq!(program.launch(function, [1, 1, 1], [32, 1, 1], shared, &arguments), 0);
         assert_eq!(program.synchronize(), 0, "{}", session.last_error());
     }
@@ -91,7 +91,7 @@ fn wide_accesses_to_shared_memory_go_by_quarter_warps() {
 fn transposed(pitch: usize) -> Option<Launch> {
     let emulator = Emulator::load()?;
     let session = emulator.session();
-    session.set_options(Options { trace: true, ..Options::default() });
+    session.set_options(Options { trace: true, quiet: true, ..Options::default() });
     let mut program = Program::new(emulator, &session);
     let function = program.kernel("transposed", "transposed", &[&format!("PITCH={pitch}")]);
     let values: Vec<f32> = (0..64 * 32).map(|i| i as f32).collect();
