@@ -16,3 +16,5 @@ mod driver_api;
 mod numbers;
 #[path = "emulator/suite/traffic.rs"]
 mod traffic;
+#[path = "emulator/suite/twin.rs"]
+mod twin;

@@ -271,7 +271,8 @@ void fail_launch(Failure failure, const char* format, ...) {
     outcome = {failure, std::string(where) + what};
 }
 
-Outcome run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch, std::vector<EmulatorTraffic>& traffic) {
+Outcome run_launch(const LaunchArguments& arguments, Record& record) {
+    EmulatorLaunch& launch = record.launch;
     install_fault_handler();
     running = &arguments;
     outcome = {0, {}};
@@ -317,7 +318,7 @@ Outcome run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch, std
     leave_kernel();
     current = nullptr;
     launch.static_shared = static_cast<uint32_t>(block.static_shared);
-    if (tracing) trace_launch_end(launch, traffic);
+    if (tracing) trace_launch_end(record);
     tracing = false;
     if (outcome.result == 0) {
         std::string slack = check_slack();

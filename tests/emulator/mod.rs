@@ -180,6 +180,31 @@ pub struct Traffic {
     pub sector_write_bytes: u64,
 }
 
+/// What one instruction of a traced launch asked of memory, over all blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// `types.cuh:48 in conv.cu:120`: the source line, and the calls that are inlined around it.
+    pub line: String,
+    pub shared: bool,
+    pub written: bool,
+    pub requests: u64,
+    /// Sectors of global or wavefronts of shared memory.
+    pub passes: u64,
+    /// The fewest possible.
+    pub ideal_passes: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RawSite {
+    line: [c_char; 128],
+    shared: u32,
+    written: u32,
+    requests: u64,
+    passes: u64,
+    ideal_passes: u64,
+}
+
 /// What the program holds of the device's memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,8 +227,8 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Builds what is not up to date and opens it, once in a process. `None` without a C++ compiler, which is said on
-    /// standard error; with `CI=true` that panics instead.
+    /// Builds what is not up to date and opens it, once in a process; to be called before anything looks for CUDA.
+    /// `None` without a C++ compiler, which is said on standard error; with `CI=true` that panics instead.
     pub fn load() -> Option<&'static Emulator> {
         static LOADED: OnceLock<Option<Emulator>> = OnceLock::new();
         LOADED
@@ -216,6 +241,15 @@ impl Emulator {
                 }
             })
             .as_ref()
+    }
+
+    /// The stand-ins as a program finds them that knows nothing of them: by name, in `LD_LIBRARY_PATH`.
+    pub fn by_name() -> Emulator {
+        let [driver, nvrtc] = ["libcuda.so.1", "libnvrtc.so.13"].map(|name| {
+            // SAFETY: our own library, or the real one; neither does harm when it is opened.
+            unsafe { Library::new(name) }.unwrap_or_else(|error| panic!("{name}: {error}"))
+        });
+        Emulator { folder: PathBuf::new(), driver, nvrtc }
     }
 
     /// The folder of the two libraries, for the `LD_LIBRARY_PATH` of a child process. The device is then set with
@@ -238,12 +272,17 @@ impl Emulator {
     /// The emulator to oneself: there is one device in a process, and tests run in parallel. Starts with the default
     /// device and options, no launches and no error; waits for the session before it.
     pub fn session(&self) -> Session<'_> {
-        static BUSY: Mutex<()> = Mutex::new(());
-        let session = Session { emulator: self, _alone: BUSY.lock().unwrap_or_else(PoisonError::into_inner) };
+        let session = self.unset_session();
         session.clear();
         session.set_device(&Device::default());
         session.set_options(Options::default());
         session
+    }
+
+    /// The same with the device, the options and whatever else as they are.
+    pub fn unset_session(&self) -> Session<'_> {
+        static BUSY: Mutex<()> = Mutex::new(());
+        Session { emulator: self, _alone: BUSY.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
     fn call<R>(&self, name: &str, with: impl FnOnce(*mut ()) -> R) -> R {
@@ -337,6 +376,31 @@ impl Session<'_> {
             counts: raw.counts,
             traffic,
         }
+    }
+
+    /// What each instruction of launch `index` asked of memory. The lines are known while its module is loaded.
+    pub fn sites(&self, index: usize) -> Vec<Site> {
+        let mut raw: Vec<RawSite> = Vec::new();
+        loop {
+            let count = control!(self, "emulator_launch_sites",
+                fn(index => usize, raw.as_mut_ptr() => *mut RawSite, raw.len() => usize) -> usize);
+            if count == raw.len() {
+                break;
+            }
+            // SAFETY: plain numbers, of which all zeros is a value.
+            raw.resize(count, unsafe { std::mem::zeroed() });
+        }
+        raw.iter()
+            .map(|site| Site {
+                // SAFETY: the emulator ends the line with a zero.
+                line: unsafe { CStr::from_ptr(site.line.as_ptr()) }.to_string_lossy().into_owned(),
+                shared: site.shared != 0,
+                written: site.written != 0,
+                requests: site.requests,
+                passes: site.passes,
+                ideal_passes: site.ideal_passes,
+            })
+            .collect()
     }
 
     pub fn memory(&self) -> Memory {

@@ -14,7 +14,7 @@
 
 namespace emulator {
 
-std::vector<RecordedLaunch> launches;
+std::vector<Record> launches;
 
 namespace {
 
@@ -130,7 +130,7 @@ Result check_launch(const Function& function, dim3 grid, dim3 block, unsigned dy
 }
 
 Result execute(Function& function, dim3 grid, dim3 block, unsigned dynamic_shared, Arguments& arguments) {
-    RecordedLaunch record;
+    Record record;
     memset(&record.launch, 0, sizeof record.launch);
     EmulatorLaunch& launch = record.launch;
     snprintf(launch.kernel, sizeof launch.kernel, "%s", function.kernel->name);
@@ -141,8 +141,7 @@ Result execute(Function& function, dim3 grid, dim3 block, unsigned dynamic_share
     launch.traced = options.trace;
     std::vector<void*> pointers = arguments.pointers();
     size_t limit = function.max_dynamic_shared > default_shared ? device_limits().shared_opt_in : default_shared;
-    Outcome outcome =
-        run_launch({function.kernel, grid, block, dynamic_shared, limit, pointers.data()}, launch, record.traffic);
+    Outcome outcome = run_launch({function.kernel, grid, block, dynamic_shared, limit, pointers.data()}, record);
     function.static_shared = launch.static_shared;
     launches.push_back(std::move(record));
     if (outcome.result == 0) return CUDA_SUCCESS;
@@ -151,30 +150,47 @@ Result execute(Function& function, dim3 grid, dim3 block, unsigned dynamic_share
 
 }  // namespace
 
-std::string source_line(const void* pc) {
-    Dl_info where;
-    if (!dladdr(pc, &where)) return {};
+std::vector<std::string> source_lines(const std::vector<const void*>& pcs) {
+    std::vector<std::string> lines(pcs.size());
     for (auto& [handle, module] : modules) {
-        const void* table = dlsym(module->library, "emulator_kernels");
-        Dl_info own;
-        if (!dladdr(table, &own) || own.dli_fbase != where.dli_fbase) continue;
-        std::string path = write_image(module->image), lines;
-        char command[512], text[256];
-        snprintf(command, sizeof command, "addr2line -i -e '%s' 0x%zx 2>/dev/null", path.c_str(),
-                 static_cast<size_t>(static_cast<const char*>(pc) - static_cast<const char*>(where.dli_fbase)) - 1);
-        if (FILE* output = popen(command, "r")) {
+        Dl_info own, where;
+        if (!dladdr(dlsym(module->library, "emulator_kernels"), &own)) continue;
+        // One run of addr2line for all of a module: with -a each answer starts with its address.
+        std::vector<size_t> asked;
+        std::string command;
+        for (size_t i = 0; i < pcs.size(); i++) {
+            if (!dladdr(pcs[i], &where) || where.dli_fbase != own.dli_fbase) continue;
+            char offset[32];
+            snprintf(offset, sizeof offset, " 0x%zx", reinterpret_cast<size_t>(pcs[i]) - reinterpret_cast<size_t>(own.dli_fbase) - 1);
+            command += offset;
+            asked.push_back(i);
+        }
+        if (asked.empty()) continue;
+        std::string path = write_image(module->image);
+        command = "addr2line -a -i -e '" + path + "'" + command + " 2>/dev/null";
+        if (FILE* output = popen(command.c_str(), "r")) {
+            char text[512];
+            size_t answer = 0;
             while (fgets(text, sizeof text, output)) {
                 std::string line = text;
                 line = line.substr(0, line.find_first_of("\n "));
-                if (line.empty() || line[0] == '?') continue;
-                lines += (lines.empty() ? "" : " in ") + line.substr(line.rfind('/') + 1);
+                if (line.compare(0, 2, "0x") == 0) {
+                    answer++;
+                } else if (answer != 0 && answer <= asked.size() && !line.empty() && line[0] != '?') {
+                    std::string& result = lines[asked[answer - 1]];
+                    result += (result.empty() ? "" : " in ") + line.substr(line.rfind('/') + 1);
+                }
             }
             pclose(output);
         }
         unlink(path.c_str());
-        return lines.empty() ? lines : " (" + lines + ")";
     }
-    return {};
+    return lines;
+}
+
+std::string source_line(const void* pc) {
+    std::string line = source_lines({pc})[0];
+    return line.empty() ? line : " (" + line + ")";
 }
 
 }  // namespace emulator

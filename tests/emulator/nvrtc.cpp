@@ -38,6 +38,16 @@ enum : int {
 };
 
 const int archs[] = {75, 80, 86, 89, 90, 100, 120};
+// Options that the real one takes and that change nothing here. What is in neither list is refused.
+const char* const ignored_options[] = {
+    "--std",          "-std",           "--fmad",         "-fmad",           "--use_fast_math", "-use_fast_math",
+    "--ftz",          "-ftz",           "--prec-div",     "-prec-div",       "--prec-sqrt",     "-prec-sqrt",
+    "--ptxas-options", "-Xptxas",       "--split-compile", "-split-compile", "--maxrregcount",  "-maxrregcount",
+    "--generate-line-info", "-lineinfo", "--device-debug", "-G",             "--restrict",      "-restrict",
+    "--extra-device-vectorization", "-extra-device-vectorization", "--device-as-default-execution-space",
+    "-default-device", "--disable-warnings", "-w",        "--diag-suppress", "-diag-suppress",  "--minimal",
+    "-minimal",       "--no-cache",     "-no-cache",      "--device-int128", "-device-int128",
+};
 const char* const twin = "common/intrinsics.cuh";
 
 struct Program {
@@ -314,6 +324,14 @@ NVRTC_API nvrtcCompileProgram(Program* program, int count, const char* const* op
             defines.push_back(option);
         } else if (option.rfind("--define-macro=", 0) == 0) {
             defines.push_back("-D" + option.substr(15));
+        } else if (option.rfind("--gpu-architecture=", 0) != 0 && option.rfind("-arch=", 0) != 0) {
+            std::string name = option.substr(0, option.find('='));
+            bool known = false;
+            for (const char* ignored : ignored_options) known |= name == ignored;
+            if (!known) {
+                program->log = "error: unrecognized option " + option + " found\n";
+                return NVRTC_ERROR_INVALID_OPTION;
+            }
         }
         verbose |= option.find("ptxas-options") != std::string::npos && option.find("-v") != std::string::npos;
     }

@@ -18,29 +18,32 @@ struct Request {
     uint32_t bytes[warp_lanes];
 };
 
-// The executions of one instruction by one warp that not all of its lanes have joined.
+// The executions of one instruction by one warp in this block.
 struct Sequence {
-    bool shared = false;
-    std::vector<Request> open;
-    // How many of the warp's executions came before open[0], and how many each lane has had.
-    uint64_t closed = 0, executed[warp_lanes] = {};
+    std::vector<Request> requests;
+    // How many each lane has had.
+    uint32_t executed[warp_lanes] = {};
 };
 
-// By instruction, then by warp.
-std::unordered_map<const void*, std::vector<Sequence>> sequences;
+struct Instruction {
+    Site site;
+    std::vector<Sequence> warps;
+};
+
+// Of the launch, in the order in which they first ran.
+std::vector<Instruction> instructions;
+std::unordered_map<const void*, size_t> index_of;
 // The last lookups, by a hash of the instruction.
 struct Cached {
     const void* pc;
-    std::vector<Sequence>* warps;
+    size_t index;
 } cache[64];
-
-uint64_t requests, sectors, ideal_sectors, shared_requests, shared_wavefronts;
 
 struct Range {
     uint64_t first, end;
 };
 
-void count_global(const Request& request) {
+void count_global(const Request& request, Site& site) {
     Range ranges[warp_lanes];
     unsigned count = 0;
     for (unsigned lane = 0; lane < warp_lanes; lane++)
@@ -56,16 +59,16 @@ void count_global(const Request& request) {
         uint64_t first_sector = std::max(ranges[i].first / sector_bytes, next_sector);
         uint64_t end_sector = (ranges[i].end - 1) / sector_bytes + 1;
         if (end_sector > first_sector) {
-            sectors += end_sector - first_sector;
+            site.passes += end_sector - first_sector;
             next_sector = end_sector;
         }
     }
-    requests++;
-    ideal_sectors += (bytes + sector_bytes - 1) / sector_bytes;
+    site.requests++;
+    site.ideal_passes += (bytes + sector_bytes - 1) / sector_bytes;
 }
 
 // Eight bytes a lane are served a half warp at a time, sixteen a quarter.
-void count_shared(const Request& request) {
+void count_shared(const Request& request, Site& site) {
     unsigned widest = 4;
     for (unsigned lane = 0; lane < warp_lanes; lane++)
         if (request.lanes >> lane & 1u) widest = std::max(widest, request.bytes[lane]);
@@ -82,59 +85,67 @@ void count_shared(const Request& request) {
         words.erase(std::unique(words.begin(), words.end()), words.end());
         unsigned load[banks] = {}, most = 0;
         for (uint64_t word : words) most = std::max(most, ++load[word % banks]);
-        shared_requests++;
-        shared_wavefronts += most;
+        site.requests++;
+        site.passes += most;
+        site.ideal_passes++;
     }
-}
-
-void count(const Request& request, bool shared) {
-    if (shared)
-        count_shared(request);
-    else
-        count_global(request);
 }
 
 }  // namespace
 
 void requests_begin() {
-    sequences.clear();
+    instructions.clear();
+    index_of.clear();
     for (Cached& entry : cache) entry.pc = nullptr;
-    requests = sectors = ideal_sectors = shared_requests = shared_wavefronts = 0;
 }
 
-void count_request(uint64_t address, size_t bytes, bool shared, const void* pc) {
+void count_request(uint64_t address, size_t bytes, bool shared, bool written, const void* pc) {
     Cached& cached = cache[(reinterpret_cast<uintptr_t>(pc) * 0x9E3779B97F4A7C15u) >> 58];
     if (cached.pc != pc) {
-        cached = {pc, &sequences[pc]};
-        if (cached.warps->size() < block.warps.size()) cached.warps->resize(block.warps.size());
+        auto [found, is_new] = index_of.emplace(pc, instructions.size());
+        if (is_new) {
+            instructions.push_back({{pc, shared, written, 0, 0, 0}, {}});
+            instructions.back().warps.resize(block.warps.size());
+        }
+        cached = {pc, found->second};
     }
     const Fiber* fiber = current;
-    Sequence& sequence = (*cached.warps)[fiber->warp->index];
-    sequence.shared = shared;
-    size_t index = static_cast<size_t>(sequence.executed[fiber->lane]++ - sequence.closed);
-    if (index == sequence.open.size()) sequence.open.emplace_back();
-    Request& request = sequence.open[index];
+    Sequence& sequence = instructions[cached.index].warps[fiber->warp->index];
+    size_t number = sequence.executed[fiber->lane]++;
+    if (number == sequence.requests.size()) sequence.requests.emplace_back();
+    Request& request = sequence.requests[number];
     request.lanes |= 1u << fiber->lane;
     request.address[fiber->lane] = address;
     request.bytes[fiber->lane] = static_cast<uint32_t>(bytes);
 }
 
 void requests_block_end() {
-    for (auto& [pc, warps] : sequences)
-        for (Sequence& sequence : warps) {
-            for (const Request& request : sequence.open) count(request, sequence.shared);
-            sequence.open.clear();
-            sequence.closed = 0;
+    for (Instruction& instruction : instructions)
+        for (Sequence& sequence : instruction.warps) {
+            for (const Request& request : sequence.requests)
+                if (instruction.site.shared)
+                    count_shared(request, instruction.site);
+                else
+                    count_global(request, instruction.site);
+            sequence.requests.clear();
             std::fill(std::begin(sequence.executed), std::end(sequence.executed), 0);
         }
 }
 
-void requests_end(EmulatorLaunch& launch) {
-    launch.requests = requests;
-    launch.sectors = sectors;
-    launch.ideal_sectors = ideal_sectors;
-    launch.shared_requests = shared_requests;
-    launch.shared_wavefronts = shared_wavefronts;
+void requests_end(Record& record) {
+    EmulatorLaunch& launch = record.launch;
+    for (const Instruction& instruction : instructions) {
+        const Site& site = instruction.site;
+        record.sites.push_back(site);
+        if (site.shared) {
+            launch.shared_requests += site.requests;
+            launch.shared_wavefronts += site.passes;
+        } else {
+            launch.requests += site.requests;
+            launch.sectors += site.passes;
+            launch.ideal_sectors += site.ideal_passes;
+        }
+    }
 }
 
 }  // namespace emulator

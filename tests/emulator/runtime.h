@@ -134,8 +134,9 @@ struct Outcome {
     int result;
     std::string error;
 };
+struct Record;
 // Runs a launch to its end and writes its statistics.
-Outcome run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch, std::vector<EmulatorTraffic>& traffic);
+Outcome run_launch(const LaunchArguments& arguments, Record& record);
 
 // ---- memory.cpp ----------------------------------------------------------------------------------
 
@@ -168,7 +169,18 @@ enum class Access : uint8_t { read, write, atomic };
 void trace_launch_begin();
 void trace_block_begin();
 void trace_block_end();
-void trace_launch_end(EmulatorLaunch& launch, std::vector<EmulatorTraffic>& traffic);
+// What one instruction asked of memory; see EmulatorSite.
+struct Site {
+    const void* pc;
+    bool shared, written;
+    uint64_t requests, passes, ideal_passes;
+};
+struct Record {
+    EmulatorLaunch launch;
+    std::vector<EmulatorTraffic> traffic;
+    std::vector<Site> sites;
+};
+void trace_launch_end(Record& record);
 // Checks and counts an access of the current fiber.
 void trace_access(const void* address, size_t bytes, Access access, const void* pc);
 // An asynchronous copy to shared memory is under way, and done.
@@ -181,8 +193,10 @@ void trace_acquire();
 
 // ---- module.cpp ----------------------------------------------------------------------------------
 
-// " (file:line)" of the instruction before `pc` in a kernel's source, and of the calls that are inlined
+// "file:line" of the instruction before each `pc` in a kernel's source, and of the calls that are inlined
 // around it; empty if unknown.
+std::vector<std::string> source_lines(const std::vector<const void*>& pcs);
+// The same of one, in parentheses after a space, for messages.
 std::string source_line(const void* pc);
 
 }  // namespace emulator

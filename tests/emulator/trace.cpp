@@ -330,7 +330,7 @@ void trace_access(const void* address, size_t bytes, Access access, const void* 
         access_shared(static_cast<const unsigned char*>(address), offset, bytes, access, pc);
     else
         access_global(number, bytes, access, pc);
-    if (access != Access::atomic) count_request(shared ? offset : number, bytes, shared, pc);
+    if (access != Access::atomic) count_request(shared ? offset : number, bytes, shared, access == Access::write, pc);
 }
 
 void trace_copy_begin(const void* shared, size_t bytes, const void* pc) {
@@ -383,7 +383,9 @@ void trace_block_begin() {
 
 void trace_block_end() { requests_block_end(); }
 
-void trace_launch_end(EmulatorLaunch& launch, std::vector<EmulatorTraffic>& traffic) {
+void trace_launch_end(Record& record) {
+    EmulatorLaunch& launch = record.launch;
+    std::vector<EmulatorTraffic>& traffic = record.traffic;
     launch.read_bytes = read_total;
     launch.write_bytes = write_total;
     std::vector<const Page*> touched;
@@ -406,7 +408,7 @@ void trace_launch_end(EmulatorLaunch& launch, std::vector<EmulatorTraffic>& traf
         launch.sector_read_bytes += sum.sector_read_bytes;
         launch.sector_write_bytes += sum.sector_write_bytes;
     }
-    requests_end(launch);
+    requests_end(record);
 }
 
 }  // namespace emulator

@@ -11,8 +11,8 @@ namespace emulator {
 
 void requests_begin();
 // The current fiber's access, by the instruction after `pc`. Shared memory by offset, global by address.
-void count_request(uint64_t address, size_t bytes, bool shared, const void* pc);
+void count_request(uint64_t address, size_t bytes, bool shared, bool written, const void* pc);
 void requests_block_end();
-void requests_end(EmulatorLaunch& launch);
+void requests_end(Record& record);
 
 }  // namespace emulator

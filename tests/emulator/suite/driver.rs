@@ -3,6 +3,7 @@
 use crate::emulator::{Device, Emulator, Memory, Options};
 use crate::program::{Argument, Handle, ILLEGAL_ADDRESS, Program, compile};
 use std::ffi::c_void;
+use std::process::Command;
 use std::ptr;
 
 const INVALID_VALUE: i32 = 1;
@@ -287,6 +288,41 @@ fn a_compilation_that_fails_says_where() {
     let log = log.unwrap_err();
     assert!(log.contains("broken.cu:2:") && log.contains("nonsense"), "{log}");
     assert!(compile(emulator, "old.cu", "", 61, &[]).unwrap_err().contains("sm_61"));
+}
+
+/// Marks the child of the test below.
+const CHILD: &str = "EMULATOR_TEST_CHILD";
+
+#[test]
+fn a_child_process_finds_the_stand_ins_by_name() {
+    if std::env::var_os(CHILD).is_some() {
+        let emulator: &'static Emulator = Box::leak(Box::new(Emulator::by_name()));
+        let session = emulator.unset_session();
+        let mut program = Program::new(emulator, &session);
+        let (mut sm, mut bytes) = ([0i32; 2], 0usize);
+        for (value, attribute) in sm.iter_mut().zip([75, 76]) {
+            driver!(program, "cuDeviceGetAttribute", value => *mut i32, attribute => i32, 0 => i32);
+        }
+        driver!(program, "cuDeviceTotalMem_v2", &mut bytes => *mut usize, 0 => i32);
+        assert_eq!((sm, bytes), ([8, 6], 123 << 20));
+        // A kernel's calls find the driver, though it was opened for one user only.
+        let function = program.kernel("shift", "shift", &[]);
+        let (x, y) = (program.upload(&[5.0f32; 16]), program.empty(64));
+        assert_eq!(program.launch(function, [1, 1, 1], [16, 1, 1], 0, &[x, y, Argument::Int(16)]), 0);
+        assert_eq!(program.download(y, 16), Ok(vec![5.0f32; 16]));
+        assert!(session.launches()[0].traced);
+        return;
+    }
+    let Some(emulator) = Emulator::load() else { return };
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "driver_api::a_child_process_finds_the_stand_ins_by_name", "--nocapture"])
+        .env(CHILD, "1")
+        .env("LD_LIBRARY_PATH", emulator.folder())
+        .envs([("EMULATOR_SM", "86"), ("EMULATOR_MEMORY", "128974848"), ("EMULATOR_TRACE", "1")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[test]

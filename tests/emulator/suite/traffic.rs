@@ -2,6 +2,7 @@
 
 use crate::emulator::{Counts, Emulator, Launch, Options, Order};
 use crate::program::{Argument, Program};
+use std::collections::BTreeMap;
 
 /// Runs a kernel of planted/access.cu on one warp, in every order: counts do not depend on it.
 fn access(kernel: &str, read: usize, written: usize, shared: u32, integers: &[i32]) -> Option<Launch> {
@@ -98,8 +99,29 @@ fn transposed(pitch: usize) -> Option<Launch> {
     let (x, y) = (program.upload(&values), program.empty(values.len() * 4));
     let arguments = [x, y, Argument::Int(64), Argument::Int(32)];
     assert_eq!(program.launch(function, [1, 2, 1], [32, 8, 1], 0, &arguments), 0);
+    // By line of transposed.cu: the reads from x and the writes to the tile, the reads from it and the writes to y. The
+    // loops are unrolled, so a line has up to four instructions.
+    let sites = || {
+        let mut lines = BTreeMap::<_, [u64; 3]>::new();
+        for site in session.sites(0) {
+            let sum = lines.entry((site.line, site.shared, site.written)).or_default();
+            for (sum, count) in sum.iter_mut().zip([site.requests, site.passes, site.ideal_passes]) {
+                *sum += count;
+            }
+        }
+        lines
+    };
     let result = program.download::<f32>(y, values.len()).unwrap();
     assert!((0..64 * 32).all(|i| result[i] == values[i % 64 * 32 + i / 64]));
+    let wavefronts = if pitch == 32 { 64 * 32 } else { 64 };
+    let line = |number, shared, written| (format!("transposed.cu:{number}"), shared, written);
+    let expected = [
+        (line(7, false, false), [64, 256, 256]),
+        (line(7, true, true), [64, 64, 64]),
+        (line(11, false, true), [64, 256, 256]),
+        (line(11, true, false), [64, wavefronts, 64]),
+    ];
+    assert_eq!(sites(), BTreeMap::from(expected));
     session.launches().pop()
 }
 
