@@ -2,6 +2,7 @@
 #include "control.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "driver.h"
@@ -63,6 +64,22 @@ EMULATOR_API size_t emulator_launch_traffic(size_t launch, EmulatorTraffic* traf
     if (launch >= launches.size()) return 0;
     const std::vector<EmulatorTraffic>& all = launches[launch].traffic;
     std::copy_n(all.begin(), std::min(capacity, all.size()), traffic);
+    return all.size();
+}
+
+EMULATOR_API size_t emulator_launch_sites(size_t launch, EmulatorSite* sites, size_t capacity) {
+    Guard guard(lock);
+    if (launch >= launches.size()) return 0;
+    const std::vector<Site>& all = launches[launch].sites;
+    std::vector<const void*> pcs;
+    for (const Site& site : all) pcs.push_back(site.pc);
+    if (capacity < all.size()) return all.size();
+    std::vector<std::string> lines = source_lines(pcs);
+    for (size_t i = 0; i < all.size(); i++) {
+        const Site& site = all[i];
+        sites[i] = {{}, site.shared, site.written, site.requests, site.passes, site.ideal_passes};
+        snprintf(sites[i].line, sizeof sites[i].line, "%s", lines[i].c_str());
+    }
     return all.size();
 }
 

@@ -60,7 +60,7 @@ Result refuse(Result result, const char* format, ...) {
     vsnprintf(text, sizeof text, format, values);
     va_end(values);
     last_error = text;
-    fprintf(stderr, "emulator: %s\n", text);
+    if (!options.quiet) fprintf(stderr, "emulator: %s\n", text);
     return result;
 }
 
@@ -90,7 +90,9 @@ Limits device_limits() {
 void free_everything() {
     for (auto& [address, bytes] : held) release(address);
     held.clear();
-    usage.bytes = usage.allocations = 0;
+    for (auto& [address, bytes] : pinned) free(reinterpret_cast<void*>(address));
+    pinned.clear();
+    usage.bytes = usage.allocations = usage.pinned = 0;
 }
 
 namespace {

@@ -131,11 +131,7 @@ struct Usage {
 extern Usage usage;
 void free_everything();
 
-struct RecordedLaunch {
-    EmulatorLaunch launch;
-    std::vector<EmulatorTraffic> traffic;
-};
-extern std::vector<RecordedLaunch> launches;
+extern std::vector<Record> launches;
 
 // What the device of compute capability `sm` allows.
 struct Limits {

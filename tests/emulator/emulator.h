@@ -50,7 +50,7 @@ __forceinline__ uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return {x
 
 // ---- the thread's place -----------------------------------------------------------------------------
 
-#define threadIdx (emulator_current->index)
+#define threadIdx (emulator_thread_index)
 #define blockIdx (emulator_block_index)
 #define blockDim (emulator_block_size)
 #define gridDim (emulator_grid_size)

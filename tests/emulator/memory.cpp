@@ -48,18 +48,27 @@ void create_arena() {
 
 uint64_t offset_of(uint64_t address) { return address - reinterpret_cast<uint64_t>(arena); }
 
+// The bits of one byte of `initialised` for [first, first + count), as far as that byte goes.
+unsigned bits_within(uint64_t first, uint64_t count) {
+    unsigned in_byte = static_cast<unsigned>(std::min<uint64_t>(count, 8 - first % 8));
+    return ((1u << in_byte) - 1u) << (first % 8);
+}
+
 // Sets or clears bits [first, first + count) of `initialised`.
 void set_initialised(uint64_t first, uint64_t count, bool value) {
-    while (count != 0 && first % 8 != 0) {
-        unsigned char bit = static_cast<unsigned char>(1u << (first % 8));
-        initialised[first / 8] = static_cast<unsigned char>(value ? initialised[first / 8] | bit : initialised[first / 8] & ~bit);
-        first++;
-        count--;
-    }
-    memset(initialised + first / 8, value ? 0xff : 0, count / 8);
-    for (first += count / 8 * 8, count %= 8; count != 0; first++, count--) {
-        unsigned char bit = static_cast<unsigned char>(1u << (first % 8));
-        initialised[first / 8] = static_cast<unsigned char>(value ? initialised[first / 8] | bit : initialised[first / 8] & ~bit);
+    while (count != 0) {
+        if (first % 8 == 0 && count >= 64) {
+            memset(initialised + first / 8, value ? 0xff : 0, count / 8);
+            first += count / 8 * 8;
+            count %= 8;
+            continue;
+        }
+        unsigned bits = bits_within(first, count);
+        unsigned char& byte = initialised[first / 8];
+        byte = static_cast<unsigned char>(value ? byte | bits : byte & ~bits);
+        uint64_t done = static_cast<uint64_t>(__builtin_popcount(bits));
+        first += done;
+        count -= done;
     }
 }
 
@@ -128,9 +137,13 @@ void mark_initialised(uint64_t address, size_t bytes) {
 }
 
 bool is_initialised(uint64_t address, size_t bytes) {
-    uint64_t first = offset_of(address);
-    for (uint64_t i = first; i < first + bytes; i++)
-        if (!(initialised[i / 8] >> (i % 8) & 1)) return false;
+    for (uint64_t first = offset_of(address), count = bytes; count != 0;) {
+        unsigned wanted = bits_within(first, count);
+        if ((initialised[first / 8] & wanted) != wanted) return false;
+        uint64_t done = static_cast<uint64_t>(__builtin_popcount(wanted));
+        first += done;
+        count -= done;
+    }
     return true;
 }
 
@@ -147,10 +160,12 @@ void assume_all_initialised() {
 }
 
 std::string check_slack() {
+    static const std::vector<unsigned char> untouched(page_bytes, poison);
     for (Allocation* allocation : live) {
         unsigned char* end = reinterpret_cast<unsigned char*>(allocation->address + allocation->bytes);
         size_t slack = static_cast<size_t>(-reinterpret_cast<uintptr_t>(end) % page_bytes);
         if (allocation->bytes == 0) slack = page_bytes;
+        if (memcmp(end, untouched.data(), slack) == 0) continue;
         for (size_t i = 0; i < slack; i++) {
             if (end[i] == poison) continue;
             char text[160];

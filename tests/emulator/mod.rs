@@ -4,7 +4,7 @@
 //! ```no_run
 //! let Some(emulator) = Emulator::load() else { return };
 //! let session = emulator.session();
-//! session.set_options(Options { order: Order::WarpPriority, seed: 7, trace: true });
+//! session.set_options(Options { order: Order::WarpPriority, seed: 7, trace: true, ..Options::default() });
 //! // … the backend, or cudarc, as on a GPU …
 //! assert_eq!(session.last_error(), "");
 //! ```
@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-const DRIVER: [&str; 9] =
-    ["fiber", "block", "warp", "memory", "trace", "driver", "stream", "module", "control"];
+const DRIVER: [&str; 11] = [
+    "fiber", "block", "warp", "memory", "trace", "requests", "hooks", "driver", "stream", "module", "control",
+];
 const NVRTC: [&str; 1] = ["nvrtc"];
 /// Each library's own name is the first that cudarc tries, so that opening that name finds the one already open.
 /// The others are for `LD_LIBRARY_PATH`.
@@ -49,11 +50,13 @@ pub struct Options {
     pub seed: u64,
     /// Check and count every access: bounds, races, uninitialised reads, alignment. About four times slower.
     pub trace: bool,
+    /// Do not print errors; [`Session::last_error`] has them all the same.
+    pub quiet: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { order: Order::Ascending, seed: 1, trace: false }
+        Self { order: Order::Ascending, seed: 1, trace: false, quiet: false }
     }
 }
 
@@ -62,6 +65,7 @@ struct RawOptions {
     order: u32,
     trace: u32,
     seed: u64,
+    quiet: u64,
 }
 
 /// The device that the program sees.
@@ -176,6 +180,31 @@ pub struct Traffic {
     pub sector_write_bytes: u64,
 }
 
+/// What one instruction of a traced launch asked of memory, over all blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// `types.cuh:48 in conv.cu:120`: the source line, and the calls that are inlined around it.
+    pub line: String,
+    pub shared: bool,
+    pub written: bool,
+    pub requests: u64,
+    /// Sectors of global or wavefronts of shared memory.
+    pub passes: u64,
+    /// The fewest possible.
+    pub ideal_passes: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RawSite {
+    line: [c_char; 128],
+    shared: u32,
+    written: u32,
+    requests: u64,
+    passes: u64,
+    ideal_passes: u64,
+}
+
 /// What the program holds of the device's memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -198,20 +227,29 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Builds what is not up to date and opens it, once in a process. `None` without a C++ compiler, which is said on
-    /// standard error; with `CI` set that panics instead.
+    /// Builds what is not up to date and opens it, once in a process; to be called before anything looks for CUDA.
+    /// `None` without a C++ compiler, which is said on standard error; with `CI=true` that panics instead.
     pub fn load() -> Option<&'static Emulator> {
         static LOADED: OnceLock<Option<Emulator>> = OnceLock::new();
         LOADED
             .get_or_init(|| match build() {
                 Ok(folder) => Some(open(folder)),
-                Err(reason) if std::env::var_os("CI").is_some() => panic!("the CUDA emulator: {reason}"),
+                Err(reason) if std::env::var("CI").as_deref() == Ok("true") => panic!("the CUDA emulator: {reason}"),
                 Err(reason) => {
                     eprintln!("skipped: {reason}");
                     None
                 }
             })
             .as_ref()
+    }
+
+    /// The stand-ins as a program finds them that knows nothing of them: by name, in `LD_LIBRARY_PATH`.
+    pub fn by_name() -> Emulator {
+        let [driver, nvrtc] = ["libcuda.so.1", "libnvrtc.so.13"].map(|name| {
+            // SAFETY: our own library, or the real one; neither does harm when it is opened.
+            unsafe { Library::new(name) }.unwrap_or_else(|error| panic!("{name}: {error}"))
+        });
+        Emulator { folder: PathBuf::new(), driver, nvrtc }
     }
 
     /// The folder of the two libraries, for the `LD_LIBRARY_PATH` of a child process. The device is then set with
@@ -234,12 +272,17 @@ impl Emulator {
     /// The emulator to oneself: there is one device in a process, and tests run in parallel. Starts with the default
     /// device and options, no launches and no error; waits for the session before it.
     pub fn session(&self) -> Session<'_> {
-        static BUSY: Mutex<()> = Mutex::new(());
-        let session = Session { emulator: self, _alone: BUSY.lock().unwrap_or_else(PoisonError::into_inner) };
+        let session = self.unset_session();
         session.clear();
         session.set_device(&Device::default());
         session.set_options(Options::default());
         session
+    }
+
+    /// The same with the device, the options and whatever else as they are.
+    pub fn unset_session(&self) -> Session<'_> {
+        static BUSY: Mutex<()> = Mutex::new(());
+        Session { emulator: self, _alone: BUSY.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
     fn call<R>(&self, name: &str, with: impl FnOnce(*mut ()) -> R) -> R {
@@ -271,7 +314,12 @@ macro_rules! control {
 
 impl Session<'_> {
     pub fn set_options(&self, options: Options) {
-        let raw = RawOptions { order: options.order as u32, trace: options.trace.into(), seed: options.seed };
+        let raw = RawOptions {
+            order: options.order as u32,
+            trace: options.trace.into(),
+            seed: options.seed,
+            quiet: options.quiet.into(),
+        };
         control!(self, "emulator_set_options", fn(&raw => *const RawOptions));
     }
 
@@ -328,6 +376,31 @@ impl Session<'_> {
             counts: raw.counts,
             traffic,
         }
+    }
+
+    /// What each instruction of launch `index` asked of memory. The lines are known while its module is loaded.
+    pub fn sites(&self, index: usize) -> Vec<Site> {
+        let mut raw: Vec<RawSite> = Vec::new();
+        loop {
+            let count = control!(self, "emulator_launch_sites",
+                fn(index => usize, raw.as_mut_ptr() => *mut RawSite, raw.len() => usize) -> usize);
+            if count == raw.len() {
+                break;
+            }
+            // SAFETY: plain numbers, of which all zeros is a value.
+            raw.resize(count, unsafe { std::mem::zeroed() });
+        }
+        raw.iter()
+            .map(|site| Site {
+                // SAFETY: the emulator ends the line with a zero.
+                line: unsafe { CStr::from_ptr(site.line.as_ptr()) }.to_string_lossy().into_owned(),
+                shared: site.shared != 0,
+                written: site.written != 0,
+                requests: site.requests,
+                passes: site.passes,
+                ideal_passes: site.ideal_passes,
+            })
+            .collect()
     }
 
     pub fn memory(&self) -> Memory {
@@ -417,7 +490,8 @@ fn hash_sources(compiler_version: &[u8]) -> std::io::Result<u64> {
     let mut hasher = DefaultHasher::new();
     compiler_version.hash(&mut hasher);
     sources().hash(&mut hasher);
-    for file in files.iter().filter(|file| file.is_file()) {
+    let is_source = |file: &&PathBuf| file.extension().is_some_and(|e| e == "cpp" || e == "h" || e == "cuh");
+    for file in files.iter().filter(is_source) {
         file.hash(&mut hasher);
         fs::read(file)?.hash(&mut hasher);
     }

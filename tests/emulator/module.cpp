@@ -14,7 +14,7 @@
 
 namespace emulator {
 
-std::vector<RecordedLaunch> launches;
+std::vector<Record> launches;
 
 namespace {
 
@@ -32,6 +32,7 @@ struct Function {
 };
 struct Module {
     void* library = nullptr;
+    std::string image;
     std::map<std::string, std::unique_ptr<Function>> functions;
     ~Module() {
         if (library) dlclose(library);
@@ -63,20 +64,26 @@ void publish_symbols() {
     if (dladdr(reinterpret_cast<void*>(&publish_symbols), &own)) dlopen(own.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
 }
 
-void* open_image(const unsigned char* image) {
-    publish_symbols();
+// A file with the image; empty if it cannot be written.
+std::string write_image(const std::string& image) {
     const char* folder = getenv("TMPDIR");
     std::string path = std::string(folder && *folder ? folder : "/tmp") + "/emulator-XXXXXX";
     int file = mkstemp(path.data());
-    if (file < 0) return nullptr;
-    size_t bytes = image_bytes(image), written = 0;
-    while (written < bytes) {
-        ssize_t count = write(file, image + written, bytes - written);
+    if (file < 0) return {};
+    size_t written = 0;
+    while (written < image.size()) {
+        ssize_t count = write(file, image.data() + written, image.size() - written);
         if (count <= 0) break;
         written += static_cast<size_t>(count);
     }
     close(file);
-    void* library = written == bytes ? dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) : nullptr;
+    return path;
+}
+
+void* open_image(const std::string& image) {
+    publish_symbols();
+    std::string path = write_image(image);
+    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) refuse(CUDA_ERROR_SHARED_OBJECT_INIT_FAILED, "cannot open a kernel image: %s", dlerror());
     unlink(path.c_str());
     return library;
@@ -123,7 +130,7 @@ Result check_launch(const Function& function, dim3 grid, dim3 block, unsigned dy
 }
 
 Result execute(Function& function, dim3 grid, dim3 block, unsigned dynamic_shared, Arguments& arguments) {
-    RecordedLaunch record;
+    Record record;
     memset(&record.launch, 0, sizeof record.launch);
     EmulatorLaunch& launch = record.launch;
     snprintf(launch.kernel, sizeof launch.kernel, "%s", function.kernel->name);
@@ -134,15 +141,58 @@ Result execute(Function& function, dim3 grid, dim3 block, unsigned dynamic_share
     launch.traced = options.trace;
     std::vector<void*> pointers = arguments.pointers();
     size_t limit = function.max_dynamic_shared > default_shared ? device_limits().shared_opt_in : default_shared;
-    std::string error = run_launch({function.kernel, grid, block, dynamic_shared, limit, pointers.data()}, launch, record.traffic);
+    Outcome outcome = run_launch({function.kernel, grid, block, dynamic_shared, limit, pointers.data()}, record);
     function.static_shared = launch.static_shared;
     launches.push_back(std::move(record));
-    if (error.empty()) return CUDA_SUCCESS;
-    bool is_access = error.find("access") != std::string::npos || error.find("bounds") != std::string::npos;
-    return refuse(is_access ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_ERROR_LAUNCH_FAILED, "%s", error.c_str());
+    if (outcome.result == 0) return CUDA_SUCCESS;
+    return refuse(static_cast<Result>(outcome.result), "%s", outcome.error.c_str());
 }
 
 }  // namespace
+
+std::vector<std::string> source_lines(const std::vector<const void*>& pcs) {
+    std::vector<std::string> lines(pcs.size());
+    for (auto& [handle, module] : modules) {
+        Dl_info own, where;
+        if (!dladdr(dlsym(module->library, "emulator_kernels"), &own)) continue;
+        // One run of addr2line for all of a module: with -a each answer starts with its address.
+        std::vector<size_t> asked;
+        std::string command;
+        for (size_t i = 0; i < pcs.size(); i++) {
+            if (!dladdr(pcs[i], &where) || where.dli_fbase != own.dli_fbase) continue;
+            char offset[32];
+            snprintf(offset, sizeof offset, " 0x%zx", reinterpret_cast<size_t>(pcs[i]) - reinterpret_cast<size_t>(own.dli_fbase) - 1);
+            command += offset;
+            asked.push_back(i);
+        }
+        if (asked.empty()) continue;
+        std::string path = write_image(module->image);
+        command = "addr2line -a -i -e '" + path + "'" + command + " 2>/dev/null";
+        if (FILE* output = popen(command.c_str(), "r")) {
+            char text[512];
+            size_t answer = 0;
+            while (fgets(text, sizeof text, output)) {
+                std::string line = text;
+                line = line.substr(0, line.find_first_of("\n "));
+                if (line.compare(0, 2, "0x") == 0) {
+                    answer++;
+                } else if (answer != 0 && answer <= asked.size() && !line.empty() && line[0] != '?') {
+                    std::string& result = lines[asked[answer - 1]];
+                    result += (result.empty() ? "" : " in ") + line.substr(line.rfind('/') + 1);
+                }
+            }
+            pclose(output);
+        }
+        unlink(path.c_str());
+    }
+    return lines;
+}
+
+std::string source_line(const void* pc) {
+    std::string line = source_lines({pc})[0];
+    return line.empty() ? line : " (" + line + ")";
+}
+
 }  // namespace emulator
 
 using namespace emulator;
@@ -151,7 +201,8 @@ DRIVER_API int cuModuleLoadData(void** handle, const void* image) {
     ENTER(context);
     if (memcmp(image, ELFMAG, SELFMAG) != 0) return refuse(CUDA_ERROR_INVALID_IMAGE, "an image that is no CUBIN");
     auto module = std::make_shared<Module>();
-    module->library = open_image(static_cast<const unsigned char*>(image));
+    module->image.assign(static_cast<const char*>(image), image_bytes(static_cast<const unsigned char*>(image)));
+    module->library = open_image(module->image);
     if (!module->library) return CUDA_ERROR_INVALID_IMAGE;
     auto* made_for = static_cast<const Image*>(dlsym(module->library, "emulator_image"));
     auto* kernel = static_cast<const Kernel*>(dlsym(module->library, "emulator_kernels"));

@@ -38,6 +38,16 @@ enum : int {
 };
 
 const int archs[] = {75, 80, 86, 89, 90, 100, 120};
+// Options that the real one takes and that change nothing here. What is in neither list is refused.
+const char* const ignored_options[] = {
+    "--std",          "-std",           "--fmad",         "-fmad",           "--use_fast_math", "-use_fast_math",
+    "--ftz",          "-ftz",           "--prec-div",     "-prec-div",       "--prec-sqrt",     "-prec-sqrt",
+    "--ptxas-options", "-Xptxas",       "--split-compile", "-split-compile", "--maxrregcount",  "-maxrregcount",
+    "--generate-line-info", "-lineinfo", "--device-debug", "-G",             "--restrict",      "-restrict",
+    "--extra-device-vectorization", "-extra-device-vectorization", "--device-as-default-execution-space",
+    "-default-device", "--disable-warnings", "-w",        "--diag-suppress", "-diag-suppress",  "--minimal",
+    "-minimal",       "--no-cache",     "-no-cache",      "--device-int128", "-device-int128",
+};
 const char* const twin = "common/intrinsics.cuh";
 
 struct Program {
@@ -107,7 +117,10 @@ bool run_compiler(const Folder& folder, const std::vector<std::string>& argument
     }
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
-    log += read_file(messages);
+    std::string said = read_file(messages);
+    for (const std::string& prefix : {folder.path + "/program/", folder.path + "/"})
+        for (size_t at = said.find(prefix); at != std::string::npos; at = said.find(prefix, at)) said.erase(at, prefix.size());
+    log += said;
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
@@ -201,10 +214,10 @@ int compile(Program& program, int sm, const std::vector<std::string>& defines, b
     for (const auto& [name, text] : program.headers)
         if (!write_file(folder.path + "/" + name, name == twin ? read_file(EMULATOR_SOURCES "/intrinsics.cuh") : text))
             return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
-    std::string source = folder.path + "/source.cu", preprocessed = folder.path + "/preprocessed.ii";
+    // Named as the program is, for messages.
+    std::string source = folder.path + "/program/" + program.name, preprocessed = folder.path + "/preprocessed.ii";
     std::string object = folder.path + "/kernel.o", library = folder.path + "/kernel.so";
-    // The name that messages show.
-    write_file(source, "#line 1 \"" + program.name + "\"\n" + program.source);
+    if (!write_file(source, program.source)) return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
 
     std::vector<std::string> preprocess{"-E", "-x", "c++", "-std=c++17", "-include", EMULATOR_SOURCES "/emulator.h",
                                         "-D__CUDACC_RTC__", "-D__CUDA_ARCH__=" + std::to_string(sm * 10), "-I", folder.path,
@@ -265,7 +278,8 @@ NVRTC_API nvrtcCreateProgram(Program** program, const char* source, const char* 
     if (!program || !source || count < 0) return NVRTC_ERROR_INVALID_INPUT;
     auto created = std::make_unique<Program>();
     created->source = source;
-    created->name = name ? name : "default_program";
+    created->name = name && *name ? name : "default_program";
+    if (created->name[0] == '/' || created->name.find("..") != std::string::npos) return NVRTC_ERROR_INVALID_INPUT;
     for (int i = 0; i < count; i++) {
         std::string header = names[i];
         if (header.empty() || header[0] == '/' || header.find("..") != std::string::npos) return NVRTC_ERROR_INVALID_INPUT;
@@ -310,6 +324,14 @@ NVRTC_API nvrtcCompileProgram(Program* program, int count, const char* const* op
             defines.push_back(option);
         } else if (option.rfind("--define-macro=", 0) == 0) {
             defines.push_back("-D" + option.substr(15));
+        } else if (option.rfind("--gpu-architecture=", 0) != 0 && option.rfind("-arch=", 0) != 0) {
+            std::string name = option.substr(0, option.find('='));
+            bool known = false;
+            for (const char* ignored : ignored_options) known |= name == ignored;
+            if (!known) {
+                program->log = "error: unrecognized option " + option + " found\n";
+                return NVRTC_ERROR_INVALID_OPTION;
+            }
         }
         verbose |= option.find("ptxas-options") != std::string::npos && option.find("-v") != std::string::npos;
     }
