@@ -53,7 +53,9 @@ mod tests {
 
     #[test]
     fn outputs_are_finite() {
-        for case in all() {
+        // Those that are about NaN and infinity begin with them.
+        let is_finite = |case: &Case| case.inputs.iter().flatten().all(|v| v.is_finite());
+        for case in all().into_iter().filter(is_finite) {
             let outputs = reference(&*case.op, &case.shapes, &case.inputs);
             assert!(outputs.iter().flatten().all(|v| v.is_finite()), "{:?} {:?}", case.op, case.shapes);
         }

@@ -234,7 +234,9 @@ impl Emulator {
         LOADED
             .get_or_init(|| match build() {
                 Ok(folder) => Some(open(folder)),
-                Err(reason) if std::env::var("CI").as_deref() == Ok("true") => panic!("the CUDA emulator: {reason}"),
+                Err(reason) if std::env::var("CI").as_deref() == Ok("true") => {
+                    panic!("the CUDA emulator: {reason}")
+                }
                 Err(reason) => {
                     eprintln!("skipped: {reason}");
                     None

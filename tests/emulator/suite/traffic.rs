@@ -40,7 +40,8 @@ fn contiguous_floats_fill_their_sectors() {
     };
     assert_eq!(launch.counts, expected);
     // By allocation: x, then y.
-    let traffic: Vec<_> = launch.traffic.iter().map(|t| (t.unique_read_bytes, t.unique_write_bytes, t.bytes)).collect();
+    let traffic: Vec<_> =
+        launch.traffic.iter().map(|t| (t.unique_read_bytes, t.unique_write_bytes, t.bytes)).collect();
     assert_eq!(traffic, [(128, 0, 128), (0, 128, 128)]);
 }
 
@@ -66,7 +67,10 @@ fn one_element_for_all_lanes_is_one_sector() {
     // x[3] twice; y written twice and read once.
     assert_eq!((launch.counts.read_bytes, launch.counts.write_bytes), (128 + 128 + 128, 256));
     assert_eq!((launch.counts.unique_read_bytes, launch.counts.sector_read_bytes), (4 + 128, 32 + 128));
-    assert_eq!((launch.counts.requests, launch.counts.sectors, launch.counts.ideal_sectors), (5, 1 + 1 + 12, 14));
+    assert_eq!(
+        (launch.counts.requests, launch.counts.sectors, launch.counts.ideal_sectors),
+        (5, 1 + 1 + 12, 14)
+    );
     assert_eq!(launch.counts.barriers, 1);
 }
 
@@ -136,7 +140,10 @@ fn padding_removes_the_bank_conflicts_of_a_transposition() {
     assert_eq!((plain.static_shared, padded.static_shared), (32 * 32 * 4, 32 * 33 * 4));
     for launch in [plain, padded] {
         assert_eq!((launch.grid, launch.block), ([1, 2, 1], [32, 8, 1]));
-        assert_eq!((launch.counts.sector_read_bytes, launch.counts.sector_write_bytes), (64 * 32 * 4, 64 * 32 * 4));
+        assert_eq!(
+            (launch.counts.sector_read_bytes, launch.counts.sector_write_bytes),
+            (64 * 32 * 4, 64 * 32 * 4)
+        );
         assert_eq!(launch.counts.sectors, launch.counts.ideal_sectors);
     }
 }
