@@ -99,14 +99,14 @@ conv_forward(const X_TYPE* x, const WEIGHT_TYPE* weight, const float* bias, cons
 
 #if HAS_BIAS
 #pragma unroll
-    for (int q = 0; q < Fragment::runs; q++)
+    for (int q = 0; q < Fragment::runs; q++) {
+        float add[Fragment::run];
+        load_bias(add, bias, group * group_out + first_channel + sums.column_of(q), (group + 1) * group_out);
 #pragma unroll
-        for (int e = 0; e < Fragment::run; e++) {
-            int channel = first_channel + sums.column_of(q) + e;
-            float add = channel < group_out ? bias[group * group_out + channel] : 0.0f;
+        for (int r = 0; r < Fragment::rows; r++)
 #pragma unroll
-            for (int r = 0; r < Fragment::rows; r++) sums.at(r, q, e) += add;
-        }
+            for (int e = 0; e < Fragment::run; e++) sums.at(r, q, e) += add[e];
+    }
 #endif
 #if HAS_STATISTICS
     tile_statistics(sums, reinterpret_cast<float*>(shared), statistics, pixel_tile, first_pixel, pixels, first_channel,

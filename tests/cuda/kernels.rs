@@ -68,7 +68,9 @@ macro_rules! groups {
 }
 
 groups! {
+    cast: "cast";
     convolution: "conv";
+    convolution_candidates: "conv candidate";
     convolution_input_gradient: "conv input gradient";
     convolution_weight_gradient: "conv weight gradient";
     addition: "add";

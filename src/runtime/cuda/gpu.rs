@@ -154,7 +154,8 @@ impl Cuda {
             let kernel = &compiled.kernel;
             let failed = |e| driver_error(&format!("kernel {kernel} cannot be loaded"), e);
             self.bind()?;
-            let module = self.gpu.context.load_module(Ptx::from_binary(compiled.image.clone())).map_err(failed)?;
+            let module =
+                self.gpu.context.load_module(Ptx::from_binary(compiled.image.clone())).map_err(failed)?;
             functions.insert(kernel.clone(), module.load_function(kernel.entry).map_err(failed)?);
         }
         let mut found = Vec::with_capacity(launches.len());

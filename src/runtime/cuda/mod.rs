@@ -12,9 +12,9 @@ mod nvrtc;
 mod sources;
 mod status;
 
+pub use compiler::{Compiled, Compiler};
 pub use cubin::{Parameter, Resources, Table, check_arguments, table as parameter_table};
 pub use driver_status::{DeviceInfo, DriverStatus, OLDEST_ARCH, Problem, driver_status};
-pub use compiler::{Compiled, Compiler};
 pub use gpu::{Cuda, driver_error, launch};
 pub use launch::{Argument, Define, DeviceView, Kernel, Launch, Operands, Target};
 pub use libraries::{CudaLibrary, NVRTC_VARIABLE, Outcome, Place, Search, driver as driver_search};
