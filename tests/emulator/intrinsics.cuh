@@ -98,3 +98,4 @@ DEVICE void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], unsigned b0
 // ---- numbers -------------------------------------------------------------------------------------
 
 DEVICE float fast_exp(float x) { return __expf(x); }
+DEVICE float fast_divide(float a, float b) { return __fdividef(a, b); }
