@@ -40,13 +40,44 @@ enum : int {
 const int archs[] = {75, 80, 86, 89, 90, 100, 120};
 // Options that the real one takes and that change nothing here. What is in neither list is refused.
 const char* const ignored_options[] = {
-    "--std",          "-std",           "--fmad",         "-fmad",           "--use_fast_math", "-use_fast_math",
-    "--ftz",          "-ftz",           "--prec-div",     "-prec-div",       "--prec-sqrt",     "-prec-sqrt",
-    "--ptxas-options", "-Xptxas",       "--split-compile", "-split-compile", "--maxrregcount",  "-maxrregcount",
-    "--generate-line-info", "-lineinfo", "--device-debug", "-G",             "--restrict",      "-restrict",
-    "--extra-device-vectorization", "-extra-device-vectorization", "--device-as-default-execution-space",
-    "-default-device", "--disable-warnings", "-w",        "--diag-suppress", "-diag-suppress",  "--minimal",
-    "-minimal",       "--no-cache",     "-no-cache",      "--device-int128", "-device-int128",
+    "--std",
+    "-std",
+    "--fmad",
+    "-fmad",
+    "--use_fast_math",
+    "-use_fast_math",
+    "--ftz",
+    "-ftz",
+    "--prec-div",
+    "-prec-div",
+    "--prec-sqrt",
+    "-prec-sqrt",
+    "--ptxas-options",
+    "-Xptxas",
+    "--split-compile",
+    "-split-compile",
+    "--maxrregcount",
+    "-maxrregcount",
+    "--generate-line-info",
+    "-lineinfo",
+    "--device-debug",
+    "-G",
+    "--restrict",
+    "-restrict",
+    "--extra-device-vectorization",
+    "-extra-device-vectorization",
+    "--device-as-default-execution-space",
+    "-default-device",
+    "--disable-warnings",
+    "-w",
+    "--diag-suppress",
+    "-diag-suppress",
+    "--minimal",
+    "-minimal",
+    "--no-cache",
+    "-no-cache",
+    "--device-int128",
+    "-device-int128",
 };
 const char* const twin = "common/intrinsics.cuh";
 
@@ -119,7 +150,8 @@ bool run_compiler(const Folder& folder, const std::vector<std::string>& argument
     }
     std::string said = read_file(messages);
     for (const std::string& prefix : {folder.path + "/program/", folder.path + "/"})
-        for (size_t at = said.find(prefix); at != std::string::npos; at = said.find(prefix, at)) said.erase(at, prefix.size());
+        for (size_t at = said.find(prefix); at != std::string::npos; at = said.find(prefix, at))
+            said.erase(at, prefix.size());
     log += said;
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
@@ -195,9 +227,10 @@ std::vector<Entry> take_entries(std::string& text) {
 }
 
 std::string table(const std::vector<Entry>& entries, const Program& program, int sm) {
-    std::string text = "\nextern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Image emulator_image = {" +
-                       std::to_string(EMULATOR_INTERFACE) + "ull, " + std::to_string(sm) + "};\n" +
-                       "extern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Kernel emulator_kernels[] = {\n";
+    std::string text =
+        "\nextern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Image emulator_image = {" +
+        std::to_string(EMULATOR_INTERFACE) + "ull, " + std::to_string(sm) + "};\n" +
+        "extern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Kernel emulator_kernels[] = {\n";
     for (const Entry& entry : entries)
         text += "    emulator::describe(\"" + entry.name + "\", " + entry.name + ", " +
                 (entry.bounds.empty() ? "1024" : entry.bounds) + "),\n";
@@ -219,9 +252,19 @@ int compile(Program& program, int sm, const std::vector<std::string>& defines, b
     std::string object = folder.path + "/kernel.o", library = folder.path + "/kernel.so";
     if (!write_file(source, program.source)) return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
 
-    std::vector<std::string> preprocess{"-E", "-x", "c++", "-std=c++17", "-include", EMULATOR_SOURCES "/emulator.h",
-                                        "-D__CUDACC_RTC__", "-D__CUDA_ARCH__=" + std::to_string(sm * 10), "-I", folder.path,
-                                        source, "-o", preprocessed};
+    std::vector<std::string> preprocess{"-E",
+                                        "-x",
+                                        "c++",
+                                        "-std=c++17",
+                                        "-include",
+                                        EMULATOR_SOURCES "/emulator.h",
+                                        "-D__CUDACC_RTC__",
+                                        "-D__CUDA_ARCH__=" + std::to_string(sm * 10),
+                                        "-I",
+                                        folder.path,
+                                        source,
+                                        "-o",
+                                        preprocessed};
     preprocess.insert(preprocess.begin(), defines.begin(), defines.end());
     if (!run_compiler(folder, preprocess, program.log)) return NVRTC_ERROR_COMPILATION;
     std::string text = read_file(preprocessed);
@@ -231,20 +274,41 @@ int compile(Program& program, int sm, const std::vector<std::string>& defines, b
     // -fsanitize=thread calls a hook for each access; libtsan is not linked, the driver's stand-in has the
     // hooks. What would merge or split the kernel's accesses is off, so that the trace sees them as they
     // are written. No contraction: the same numbers in every build.
-    std::vector<std::string> build{
-        "-c", "-x", "c++-cpp-output", "-std=c++17", "-O2", "-march=native", "-fPIC", "-fvisibility=hidden",
-        "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0", "-fno-exceptions", "-fno-rtti", "-fno-gnu-unique",
-        "-fno-tree-sra", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-store-merging",
-        "-fno-tree-loop-distribute-patterns", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-math-errno", "-Wno-unknown-pragmas",
-        "-Wno-attributes", "-g1", preprocessed, "-o", object};
+    std::vector<std::string> build{"-c",
+                                   "-x",
+                                   "c++-cpp-output",
+                                   "-std=c++17",
+                                   "-O2",
+                                   "-march=native",
+                                   "-fPIC",
+                                   "-fvisibility=hidden",
+                                   "-fsanitize=thread",
+                                   "--param=tsan-instrument-func-entry-exit=0",
+                                   "-fno-exceptions",
+                                   "-fno-rtti",
+                                   "-fno-gnu-unique",
+                                   "-fno-tree-sra",
+                                   "-fno-tree-vectorize",
+                                   "-fno-tree-slp-vectorize",
+                                   "-fno-store-merging",
+                                   "-fno-tree-loop-distribute-patterns",
+                                   "-ffp-contract=off",
+                                   "-fno-strict-aliasing",
+                                   "-fno-math-errno",
+                                   "-Wno-unknown-pragmas",
+                                   "-Wno-attributes",
+                                   "-g1",
+                                   preprocessed,
+                                   "-o",
+                                   object};
     if (!run_compiler(folder, build, program.log)) return NVRTC_ERROR_COMPILATION;
     if (!run_compiler(folder, {"-shared", "-o", library, object}, program.log)) return NVRTC_ERROR_COMPILATION;
     program.image = read_file(library);
     program.compiled = true;
     if (verbose)
         for (const Entry& entry : entries)
-            program.log += "ptxas info    : Compiling entry function '" + entry.name + "' for 'sm_" + std::to_string(sm) +
-                           "'\nptxas info    : Function properties for " + entry.name +
+            program.log += "ptxas info    : Compiling entry function '" + entry.name + "' for 'sm_" +
+                           std::to_string(sm) + "'\nptxas info    : Function properties for " + entry.name +
                            "\n    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
                            "ptxas info    : Used 32 registers\n";
     return NVRTC_SUCCESS;
@@ -273,8 +337,8 @@ NVRTC_API nvrtcGetSupportedArchs(int* supported) {
     return NVRTC_SUCCESS;
 }
 
-NVRTC_API nvrtcCreateProgram(Program** program, const char* source, const char* name, int count, const char* const* headers,
-                             const char* const* names) {
+NVRTC_API nvrtcCreateProgram(Program** program, const char* source, const char* name, int count,
+                             const char* const* headers, const char* const* names) {
     if (!program || !source || count < 0) return NVRTC_ERROR_INVALID_INPUT;
     auto created = std::make_unique<Program>();
     created->source = source;
@@ -282,7 +346,8 @@ NVRTC_API nvrtcCreateProgram(Program** program, const char* source, const char* 
     if (created->name[0] == '/' || created->name.find("..") != std::string::npos) return NVRTC_ERROR_INVALID_INPUT;
     for (int i = 0; i < count; i++) {
         std::string header = names[i];
-        if (header.empty() || header[0] == '/' || header.find("..") != std::string::npos) return NVRTC_ERROR_INVALID_INPUT;
+        if (header.empty() || header[0] == '/' || header.find("..") != std::string::npos)
+            return NVRTC_ERROR_INVALID_INPUT;
         created->headers[header] = headers[i];
     }
     *program = created.release();

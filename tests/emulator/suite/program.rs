@@ -91,7 +91,8 @@ pub struct Program<'a> {
 
 impl<'a> Program<'a> {
     pub fn new(emulator: &'static Emulator, session: &'a Session<'a>) -> Self {
-        let mut program = Self { emulator, _session: session, stream: ptr::null_mut(), modules: HashMap::new() };
+        let mut program =
+            Self { emulator, _session: session, stream: ptr::null_mut(), modules: HashMap::new() };
         assert_eq!(driver!(program, "cuInit", 0 => u32), 0);
         let mut context = ptr::null_mut();
         assert_eq!(driver!(program, "cuDevicePrimaryCtxRetain", &mut context => *mut Handle, 0 => i32), 0);
@@ -113,7 +114,8 @@ impl<'a> Program<'a> {
         let module = match self.modules.get(&key) {
             Some(module) => *module,
             None => {
-                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/emulator/planted/{file}.cu"));
+                let path =
+                    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/emulator/planted/{file}.cu"));
                 let source = std::fs::read_to_string(path).unwrap();
                 let (image, _) = compile(self.emulator, &format!("{file}.cu"), &source, 80, definitions)
                     .unwrap_or_else(|log| panic!("{log}"));
@@ -173,7 +175,14 @@ impl<'a> Program<'a> {
         }
     }
 
-    pub fn launch(&self, function: Handle, grid: [u32; 3], block: [u32; 3], shared: u32, arguments: &[Argument]) -> i32 {
+    pub fn launch(
+        &self,
+        function: Handle,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: u32,
+        arguments: &[Argument],
+    ) -> i32 {
         let mut pointers: Vec<*const c_void> = arguments
             .iter()
             .map(|argument| match argument {
