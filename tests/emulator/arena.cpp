@@ -138,6 +138,11 @@ void mark_initialised(uint64_t address, size_t bytes) {
 }
 
 void poison(uint64_t address, size_t bytes) {
+    Allocation* allocation = find_allocation(address);
+    if (allocation && allocation->assumed_initialised) {
+        set_initialised(offset_of(allocation->address), allocation->bytes, true);
+        allocation->assumed_initialised = false;
+    }
     memset(reinterpret_cast<void*>(address), nobodys, bytes);
     set_initialised(offset_of(address), bytes, false);
 }

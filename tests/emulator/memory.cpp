@@ -122,8 +122,8 @@ Result fill(const char* function, uint64_t to, T value, size_t count, void* hand
     });
 }
 
-// Runs the default stream, for the copies that wait for it.
-Result finish(Result queued) { return queued ? queued : static_cast<Result>(run_stream(&default_stream)); }
+// For the copies that wait: runs the default stream.
+Result finish(int queued) { return queued ? static_cast<Result>(queued) : run_stream(&default_stream); }
 
 }  // namespace
 
@@ -277,15 +277,13 @@ DRIVER_API int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, vo
 }
 
 DRIVER_API int cuMemcpyHtoD_v2(uint64_t to, const void* from, size_t bytes) {
-    Result queued = static_cast<Result>(cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr));
-    Call call("cuMemcpyHtoD_v2", Call::context);
-    return call.refused ? call.refused : finish(queued);
+    ENTER(context);
+    return finish(cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr));
 }
 
 DRIVER_API int cuMemcpyDtoH_v2(void* to, uint64_t from, size_t bytes) {
-    Result queued = static_cast<Result>(cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr));
-    Call call("cuMemcpyDtoH_v2", Call::context);
-    return call.refused ? call.refused : finish(queued);
+    ENTER(context);
+    return finish(cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr));
 }
 
 DRIVER_API int cuMemcpyDtoD_v2(uint64_t to, uint64_t from, size_t bytes) {

@@ -337,6 +337,24 @@ DRIVER_API int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* fu
     return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, threads, dynamic, 0);
 }
 
+// The largest block the function may have; `shared_of`, if given, says what a block of a size needs.
+DRIVER_API int cuOccupancyMaxPotentialBlockSize(int* grid, int* threads, void* handle, size_t (*shared_of)(int),
+                                                size_t dynamic, int limit) {
+    ENTER(context);
+    Function* function = find_function(handle);
+    if (!function) return CUDA_ERROR_INVALID_HANDLE;
+    int most = static_cast<int>(function->kernel->max_threads);
+    int blocks = 0;
+    for (*threads = limit > 0 ? std::min(limit, most) : most; *threads > 0; *threads -= 32) {
+        size_t shared = shared_of ? shared_of(*threads) : dynamic;
+        int result = cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(&blocks, handle, *threads, shared, 0);
+        if (result != CUDA_SUCCESS) return result;
+        if (blocks != 0) break;
+    }
+    *grid = blocks * static_cast<int>(device.multiprocessors);
+    return CUDA_SUCCESS;
+}
+
 DRIVER_API int cuOccupancyAvailableDynamicSMemPerBlock(size_t* bytes, void* handle, int blocks, int) {
     ENTER(context);
     Function* function = find_function(handle);
