@@ -2,8 +2,6 @@
 // wait. Barriers, shared memory, and the order of turns are here; what lanes do together is in warp.cpp.
 #include "runtime.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

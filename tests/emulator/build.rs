@@ -42,11 +42,16 @@ pub(super) fn build() -> Result<PathBuf, String> {
     if fs::read_to_string(&stamp).is_ok_and(|built| built == format!("{hash:016x}")) {
         return Ok(folder);
     }
-    let objects = folder.join("objects");
+    let (objects, kernels) = (folder.join("objects"), folder.join("kernels"));
     fs::create_dir_all(&objects).map_err(io)?;
+    // Kernels compiled for the emulator as it was.
+    if kernels.exists() {
+        fs::remove_dir_all(&kernels).map_err(io)?;
+    }
+    fs::create_dir_all(&kernels).map_err(io)?;
     for pair in [&DRIVER[..], &NVRTC[..]].concat().chunks(2) {
         let started: Vec<_> =
-            pair.iter().map(|name| compile(name, &objects, hash).spawn().map_err(io)).collect();
+            pair.iter().map(|name| compile(name, &objects, &kernels, hash).spawn().map_err(io)).collect();
         for child in started {
             check(child?.wait_with_output().map_err(io)?)?;
         }
@@ -73,7 +78,7 @@ fn hash_sources(compiler_version: &[u8]) -> std::io::Result<u64> {
     Ok(hasher.finish())
 }
 
-fn compile(name: &str, objects: &Path, hash: u64) -> Command {
+fn compile(name: &str, objects: &Path, kernels: &Path, hash: u64) -> Command {
     let mut command = Command::new(compiler());
     command
         .args([
@@ -89,6 +94,7 @@ fn compile(name: &str, objects: &Path, hash: u64) -> Command {
         .args(["-Wno-unused-parameter", "-Werror"])
         .arg(format!("-DEMULATOR_INTERFACE={hash}ull"))
         .arg(format!("-DEMULATOR_SOURCES=\"{}\"", sources().display()))
+        .arg(format!("-DEMULATOR_CACHE=\"{}\"", kernels.display()))
         .arg("-c")
         .arg(sources().join(format!("{name}.cpp")))
         .arg("-o")

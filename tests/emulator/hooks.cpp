@@ -14,9 +14,9 @@ inline void seen(void* address, size_t bytes, emulator::Access access, const voi
 
 }  // namespace
 
-#define HOOK(name, bytes, access, aligned)                                                             \
-    EMULATOR_API void name(void* address) {                                                            \
-        seen(address, bytes, emulator::Access::access, __builtin_return_address(0), aligned);          \
+#define HOOK(name, bytes, access, aligned)                                                    \
+    EMULATOR_API void name(void* address) {                                                   \
+        seen(address, bytes, emulator::Access::access, __builtin_return_address(0), aligned); \
     }
 #define HOOKS(bytes)                                         \
     HOOK(__tsan_read##bytes, bytes, read, true)              \

@@ -57,6 +57,7 @@ struct Fiber {
     State state;
     // Has a stack; before, it has not begun.
     bool started;
+    // Has called __threadfence().
     bool fenced;
     Warp* warp;
     // Copies not yet done, oldest first, and how many there were at the end of each open group.
@@ -183,8 +184,8 @@ struct Record {
     std::vector<Site> sites;
 };
 void trace_launch_end(Record& record);
-// Checks and counts an access of the current fiber.
 [[noreturn]] void trace_misaligned(const void* address, size_t bytes, Access access, const void* pc);
+// Checks and counts an access of the current fiber.
 void trace_access(const void* address, size_t bytes, Access access, const void* pc);
 // An asynchronous copy to shared memory is under way, and done.
 void trace_copy_begin(const void* shared, size_t bytes, const void* pc);

@@ -50,8 +50,11 @@ void queue(Stream* stream, Operation operation) {
 
 void forget_if_idle(Stream* stream) {
     if (!stream->destroyed || !stream->waiting.empty()) return;
-    for (auto& [handle, event] : events)
-        if (event->stream == stream) event->stream = nullptr, event->reached = true;
+    for (auto& [handle, event] : events) {
+        if (event->stream != stream) continue;
+        event->stream = nullptr;
+        event->reached = true;
+    }
     streams.erase(stream);
     delete stream;
 }

@@ -1,7 +1,7 @@
 //! The stand-in for the driver: work runs late, graphs repeat it, errors stay, limits hold, images are checked.
 
 use crate::emulator::{Device, Emulator, Memory, Options};
-use crate::program::{Argument, Handle, ILLEGAL_ADDRESS, Program, compile};
+use crate::program::{Argument, Handle, ILLEGAL_ADDRESS, Program, compile, compile_with};
 use std::ffi::c_void;
 use std::process::Command;
 use std::ptr;
@@ -344,6 +344,10 @@ fn a_compilation_that_fails_says_where() {
     let log = log.unwrap_err();
     assert!(log.contains("broken.cu:2:") && log.contains("nonsense"), "{log}");
     assert!(compile(emulator, "old.cu", "", 61, &[]).unwrap_err().contains("sm_61"));
+    let misspelt =
+        compile_with(emulator, "misspelt.cu", "", &["--gpu-architecture=sm_80", "--use_fast_maths"]);
+    assert!(misspelt.unwrap_err().contains("--use_fast_maths"));
+    assert!(compile_with(emulator, "fast.cu", "", &["--gpu-architecture=sm_80", "--use_fast_math"]).is_ok());
 }
 
 /// Marks the child of the test below.
