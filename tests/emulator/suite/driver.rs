@@ -1,7 +1,7 @@
 //! The stand-in for the driver: work runs late, graphs repeat it, errors stay, limits hold, images are checked.
 
 use crate::emulator::{Device, Emulator, Memory, Options};
-use crate::program::{Argument, Handle, ILLEGAL_ADDRESS, Program, compile};
+use crate::program::{Argument, Handle, ILLEGAL_ADDRESS, Program, compile, compile_with};
 use std::ffi::c_void;
 use std::process::Command;
 use std::ptr;
@@ -208,6 +208,49 @@ fn limits_of_a_launch() {
 }
 
 #[test]
+fn occupancy_follows_from_threads_and_shared_memory() {
+    let Some(emulator) = Emulator::load() else { return };
+    let session = emulator.session();
+    let mut program = Program::new(emulator, &session);
+    let function = program.kernel("halo", "halo", &[]);
+    let occupancy = |threads: i32, shared: usize| {
+        let mut blocks = 0;
+        let code = driver!(program, "cuOccupancyMaxActiveBlocksPerMultiprocessor", &mut blocks => *mut i32,
+            function => Handle, threads => i32, shared => usize);
+        assert_eq!(code, 0);
+        blocks
+    };
+    // Of an sm_80: 2048 threads, 32 blocks, 164 KiB of which each block takes 1 more.
+    assert_eq!([occupancy(64, 264), occupancy(1000, 264), occupancy(64, 40 << 10)], [32, 2, 4]);
+    let (mut blocks, mut threads) = (0, 0);
+    let code = driver!(program, "cuOccupancyMaxPotentialBlockSize", &mut blocks => *mut i32,
+        &mut threads => *mut i32, function => Handle, ptr::null() => *const c_void, 0 => usize, 300 => i32);
+    assert_eq!((code, blocks, threads), (0, 6 * 4, 300));
+}
+
+#[test]
+fn compilations_run_at_the_same_time() {
+    let Some(emulator) = Emulator::load() else { return };
+    let source = "extern \"C\" __global__ void store(int* x) { x[0] = VALUE; }";
+    let compiled = std::thread::scope(|scope| {
+        let start = |value: i32| {
+            scope.spawn(move || {
+                compile(emulator, "store.cu", source, 80, &[&format!("VALUE={value}")]).unwrap().0
+            })
+        };
+        [1, 2, 3].map(start).map(|thread| thread.join().unwrap())
+    });
+    let session = emulator.session();
+    let program = Program::new(emulator, &session);
+    let x = program.empty(4);
+    for (image, value) in compiled.iter().zip(1..) {
+        let function = program.function(program.load(image).unwrap(), "store");
+        assert_eq!(program.launch(function, [1, 1, 1], [1, 1, 1], 0, &[x]), 0);
+        assert_eq!(program.download::<i32>(x, 1), Ok(vec![value]));
+    }
+}
+
+#[test]
 fn memory_is_limited_and_accounted() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
@@ -301,6 +344,10 @@ fn a_compilation_that_fails_says_where() {
     let log = log.unwrap_err();
     assert!(log.contains("broken.cu:2:") && log.contains("nonsense"), "{log}");
     assert!(compile(emulator, "old.cu", "", 61, &[]).unwrap_err().contains("sm_61"));
+    let misspelt =
+        compile_with(emulator, "misspelt.cu", "", &["--gpu-architecture=sm_80", "--use_fast_maths"]);
+    assert!(misspelt.unwrap_err().contains("--use_fast_maths"));
+    assert!(compile_with(emulator, "fast.cu", "", &["--gpu-architecture=sm_80", "--use_fast_math"]).is_ok());
 }
 
 /// Marks the child of the test below.

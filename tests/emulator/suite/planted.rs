@@ -330,6 +330,30 @@ fn memory_that_nobody_wrote() {
 }
 
 #[test]
+fn memory_that_is_used_again() {
+    let Some(emulator) = Emulator::load() else { return };
+    let session = emulator.session();
+    let mut program = Program::new(emulator, &session);
+    let function = program.kernel("accumulate", "accumulate", &[]);
+    let (x, y) = (program.upload(&input(64)), program.upload(&input(64)));
+    let launch = || {
+        assert_eq!(program.launch(function, [1, 1, 1], [64, 1, 1], 0, &[x, y]), 0);
+        program.synchronize()
+    };
+    // Without the trace nobody knows what a launch has written.
+    session.set_options(Options { quiet: true, ..Options::default() });
+    assert_eq!(launch(), 0);
+    session.set_options(Options { trace: true, quiet: true, ..Options::default() });
+    assert_eq!(launch(), 0);
+    let Argument::Buffer(address) = x else { unreachable!() };
+    session.poison(address + 8, 4);
+    let read = program.download::<f32>(x, 64).unwrap();
+    assert!(read[2].is_nan() && read[1] == input(64)[1] && read[3] == input(64)[3]);
+    assert_eq!(launch(), LAUNCH_FAILED);
+    assert!(session.last_error().contains("+ 8 bytes"), "{}", session.last_error());
+}
+
+#[test]
 fn float_atomics_are_counted() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();

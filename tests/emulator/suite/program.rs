@@ -50,6 +50,18 @@ pub fn compile(
     sm: u32,
     definitions: &[&str],
 ) -> Result<(Vec<u8>, String), String> {
+    let options = [format!("--gpu-architecture=sm_{sm}"), "--ptxas-options=-v".into()];
+    let options: Vec<_> = options.into_iter().chain(definitions.iter().map(|d| format!("-D{d}"))).collect();
+    compile_with(emulator, name, source, &options.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The same with any options.
+pub fn compile_with(
+    emulator: &Emulator,
+    name: &str,
+    source: &str,
+    options: &[&str],
+) -> Result<(Vec<u8>, String), String> {
     let c = |text: &str| CString::new(text).unwrap();
     let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let names = ["common/intrinsics.cuh", "common/types.cuh"];
@@ -57,9 +69,7 @@ pub fn compile(
     let names = names.map(c);
     let (text_pointers, name_pointers) =
         (texts.each_ref().map(|text| text.as_ptr()), names.each_ref().map(|n| n.as_ptr()));
-    let options = [format!("--gpu-architecture=sm_{sm}"), "--ptxas-options=-v".into()];
-    let options: Vec<_> =
-        options.iter().map(|o| c(o)).chain(definitions.iter().map(|d| c(&format!("-D{d}")))).collect();
+    let options: Vec<_> = options.iter().map(|option| c(option)).collect();
     let option_pointers: Vec<_> = options.iter().map(|o| o.as_ptr()).collect();
     let (source, name) = (c(source), c(name));
     let mut program: Handle = ptr::null_mut();

@@ -82,6 +82,23 @@ fn a_pack_is_one_instruction() {
 }
 
 #[test]
+fn structs_need_only_the_alignment_of_their_parts() {
+    let Some(emulator) = Emulator::load() else { return };
+    let session = emulator.session();
+    session.set_options(Options { trace: true, quiet: true, ..Options::default() });
+    let mut program = Program::new(emulator, &session);
+    let function = program.kernel("access", "structs", &[]);
+    let points: Vec<f32> = (0..96).map(|i| i as f32).collect();
+    // The bf16 of 2.
+    let (x, odd, y) = (program.upload(&points), program.upload(&[0x4000u16; 66]), program.empty(128));
+    assert_eq!(program.launch(function, [1, 1, 1], [32, 1, 1], 0, &[x, odd, y]), 0);
+    let sums = program.download::<f32>(y, 32).unwrap_or_else(|_| panic!("{}", session.last_error()));
+    assert!((0..32).all(|i| sums[i] == points[3 * i..3 * i + 3].iter().sum::<f32>() + 4.0));
+    let counts = session.launches()[0].counts;
+    assert_eq!((counts.unique_read_bytes, counts.unique_write_bytes), (32 * 12 + 32 * 4, 128));
+}
+
+#[test]
 fn wide_accesses_to_shared_memory_go_by_quarter_warps() {
     // Rows of 4 floats: 8 lanes fill the 32 banks. Their first floats are 4 banks apart: 4 lanes a bank.
     let Some(launch) = access("shared_rows", 512, 128, 32 * 4 * 4, &[4]) else { return };
