@@ -1,10 +1,12 @@
 //! The program `gradpath`: one file per command.
 
 mod detect;
+mod doctor;
 mod eval;
 mod options;
 mod output;
 mod run;
+mod selftest;
 mod summary;
 mod train;
 mod weights;
@@ -26,6 +28,8 @@ enum Command {
     Detect(detect::Args),
     Summary(summary::Args),
     Run(run::Args),
+    Selftest(selftest::Args),
+    Doctor(doctor::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -39,6 +43,8 @@ pub fn main() -> anyhow::Result<()> {
         Command::Detect(args) => detect::run(&args)?,
         Command::Summary(args) => summary::run(&args)?,
         Command::Run(args) => run::run(&args)?,
+        Command::Selftest(args) => selftest::run(&args)?,
+        Command::Doctor(args) => doctor::run(&args)?,
     }
     Ok(())
 }

@@ -1,24 +1,37 @@
-//! The cases of all ops: what `gradpath selftest` runs on a device.
+//! Every op's cases: what a device's kernels are held to their references with, by `gradpath selftest`.
 
-use super::{
-    Case, adamw, binary_cross_entropy, ciou, class_loss, decode_box, ema, gather, matched_mean,
-    objectness_target, sgd, softmax_cross_entropy,
-};
+use super::Case;
 
-/// Every op's cases, op by op.
+/// The cases of all ops.
 pub fn all() -> Vec<Case> {
     [
-        adamw::cases(),
-        binary_cross_entropy::cases(),
-        ciou::cases(),
-        class_loss::cases(),
-        decode_box::cases(),
-        ema::cases(),
-        gather::cases(),
-        matched_mean::cases(),
-        objectness_target::cases(),
-        sgd::cases(),
-        softmax_cross_entropy::cases(),
+        super::activation::cases(),
+        super::adamw::cases(),
+        super::add::cases(),
+        super::average_pool::cases(),
+        super::batch_norm::cases(),
+        super::binary_cross_entropy::cases(),
+        super::cast::cases(),
+        super::channel_sum::cases::cases(),
+        super::ciou::cases(),
+        super::class_loss::cases(),
+        super::concat::cases(),
+        super::conv::cases::cases(),
+        super::copy::cases(),
+        super::decode_box::cases(),
+        super::ema::cases(),
+        super::fill::cases(),
+        super::gather::cases(),
+        super::matched_mean::cases(),
+        super::max_pool::cases(),
+        super::mean_square::cases(),
+        super::objectness_target::cases(),
+        super::sgd::cases(),
+        super::slice::cases(),
+        super::softmax_cross_entropy::cases(),
+        super::stop_gradient::cases(),
+        super::upsample::cases(),
+        super::weighted_sum::cases(),
     ]
     .concat()
 }

@@ -3,6 +3,7 @@
 mod case;
 pub mod cases;
 mod gradient;
+mod grid;
 mod io;
 pub mod matches;
 mod op;
@@ -17,6 +18,7 @@ pub mod add;
 pub mod average_pool;
 pub mod batch_norm;
 pub mod binary_cross_entropy;
+pub mod cast;
 pub mod channel_sum;
 pub mod ciou;
 pub mod class_loss;
