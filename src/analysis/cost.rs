@@ -143,16 +143,16 @@ fn node_cost(graph: &Graph, node: &Node) -> Cost {
 
 /// The bytes that a step reads and writes.
 fn step_bytes(step: &Step) -> usize {
-    let elements = |slot: &Slot| slot.shape.elements();
+    let bytes = |slot: &Slot| slot.shape.elements() * slot.dtype.size();
     // An input that lies in its output already is read all the same.
     let in_place = |input: usize| {
         let pairs = step.op.in_place().iter();
         let output = pairs.filter(|pair| pair.0 == input).find_map(|pair| step.outputs.get(pair.1));
-        output.map_or(0, elements)
+        output.map_or(0, bytes)
     };
     let inputs = step.inputs.iter().enumerate();
-    let read: usize = inputs.map(|(i, slot)| slot.as_ref().map_or_else(|| in_place(i), elements)).sum();
-    (read + step.outputs.iter().map(elements).sum::<usize>()) * DType::F32.size()
+    let read: usize = inputs.map(|(i, slot)| slot.as_ref().map_or_else(|| in_place(i), bytes)).sum();
+    read + step.outputs.iter().map(bytes).sum::<usize>()
 }
 
 /// Finds the layer of each step, where steps come in the order of layers. By scope: its layers in order,

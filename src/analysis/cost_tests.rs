@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::analysis::Summary;
-use crate::compile::{Options, compile};
+use crate::compile::{Options, Processor, compile};
 use crate::device::Device;
 use crate::graph::Mode;
 use crate::nn::{Block, MaxPooling, Style};
@@ -38,7 +38,7 @@ fn small() -> Graph {
 #[test]
 fn a_small_network_costs_what_it_costs_by_hand() {
     let graph = small();
-    let program = compile(&graph, Options::new(None)).unwrap();
+    let program = compile(&graph, Options::new(Processor::Reference)).unwrap();
     let layers = cost(&graph, &program).unwrap();
     let names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
     assert_eq!(names, ["stem", "block.unit", "block", "end"]);
@@ -137,6 +137,6 @@ fn every_step_is_counted_in_one_layer() {
 #[test]
 fn a_program_of_another_graph_is_refused() {
     let (graph, _, _) = programs("elan-nano", 64, 3, false);
-    let other = compile(&small(), Options::new(None)).unwrap();
+    let other = compile(&small(), Options::new(Processor::Reference)).unwrap();
     assert!(cost(&graph, &other).is_err());
 }

@@ -6,6 +6,7 @@ mod eval;
 mod options;
 mod output;
 mod run;
+mod selftest;
 mod summary;
 mod train;
 mod weights;
@@ -27,6 +28,7 @@ enum Command {
     Detect(detect::Args),
     Summary(summary::Args),
     Run(run::Args),
+    Selftest(selftest::Args),
     Doctor(doctor::Args),
 }
 
@@ -41,6 +43,7 @@ pub fn main() -> anyhow::Result<()> {
         Command::Detect(args) => detect::run(&args)?,
         Command::Summary(args) => summary::run(&args)?,
         Command::Run(args) => run::run(&args)?,
+        Command::Selftest(args) => selftest::run(&args)?,
         Command::Doctor(args) => doctor::run(&args)?,
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::graph::{Graph, Node, Pass, Source, ValueInfo};
 use crate::ops::{Op, Value};
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 use crate::{Error, Result};
 
 /// A graph under rewriting: nodes in an order they can run in, values that may lose or gain readers.
@@ -14,6 +14,8 @@ pub(super) struct Lowered {
     pub values: Vec<ValueInfo>,
     pub outputs: Vec<(String, Value)>,
     pub assignments: Vec<(Value, Value)>,
+    /// States that a program of their own makes, with their element types.
+    pub prepared: Vec<(Value, DType)>,
 }
 
 /// Who makes and who reads each value: positions in [`Lowered::nodes`].
@@ -42,6 +44,7 @@ impl Lowered {
             values: graph.values().map(|(_, info)| info.clone()).collect(),
             outputs: graph.outputs().to_vec(),
             assignments: graph.assignments().to_vec(),
+            prepared: Vec::new(),
         }
     }
 

@@ -6,23 +6,27 @@ mod place;
 mod plan;
 mod prepare;
 mod print;
+mod processor;
 mod program;
 mod recompute;
 mod report;
 mod schedule;
+mod stored;
 
 use std::sync::Arc;
 
 use lowered::Lowered;
 pub use place::UnavoidableCopy;
 use place::{Placed, Window};
-pub use plan::{ALIGNMENT, Plan, Request, plan};
+pub use plan::{Plan, Request, plan};
+pub use processor::{Processor, ProcessorKind};
 pub use program::{Memory, Persistent, Program, Slot, Step};
 pub use report::{MemoryReport, Resident};
+use stored::element_types;
 
 use crate::graph::{Graph, Mode, Node, Source};
 use crate::ops::Value;
-use crate::runtime::Cpu;
+use crate::tensor::DType;
 use crate::{Error, Result};
 
 /// What the compiler may do, and for what.
@@ -32,20 +36,19 @@ pub struct Options {
     pub fuse: bool,
     /// Compute cheap values again in backward instead of keeping them.
     pub recompute: bool,
-    /// The processor, for a program of the cpu device: its kernels' workspace and packed weights
-    /// depend on it. `None` for the reference device.
-    pub cpu: Option<Cpu>,
+    /// What the program is for.
+    pub processor: Processor,
 }
 
 impl Options {
     /// Everything on.
-    pub fn new(cpu: Option<Cpu>) -> Self {
-        Options { fuse: true, recompute: true, cpu }
+    pub fn new(processor: Processor) -> Self {
+        Options { fuse: true, recompute: true, processor }
     }
 
     /// Every node as it was traced: what the optimised program is compared with.
-    pub fn plain(cpu: Option<Cpu>) -> Self {
-        Options { fuse: false, recompute: false, cpu }
+    pub fn plain(processor: Processor) -> Self {
+        Options { fuse: false, recompute: false, processor }
     }
 }
 
@@ -63,10 +66,10 @@ pub fn compile(graph: &Graph, options: Options) -> Result<Program> {
     if options.fuse {
         fuse::fuse(&mut lowered, graph.mode())?;
         if graph.mode() == Mode::Inference {
-            if let Some(cpu) = &options.cpu {
+            if let Processor::Cpu(cpu) = &options.processor {
                 fuse::pack_weights(&mut lowered, cpu)?;
             }
-            prepared = prepare::split(&mut lowered);
+            prepared = prepare::split(&mut lowered, options.processor.map());
         }
     }
     let mut program = finish(lowered, graph.mode(), &options)?;
@@ -78,12 +81,28 @@ pub fn compile(graph: &Graph, options: Options) -> Result<Program> {
 /// Schedule, place, plan.
 fn finish(mut lowered: Lowered, mode: Mode, options: &Options) -> Result<Program> {
     schedule::schedule(&mut lowered)?;
-    let placed = place::place(&mut lowered)?;
-    assemble(mode, &lowered, placed, options)
+    let map = options.processor.map();
+    let placed = place::place(&mut lowered, map)?;
+    let types = element_types(&lowered, map);
+    assemble(mode, &lowered, placed, &types, options)
+}
+
+/// Bytes of the arena's unit.
+const WORD: usize = 4;
+
+/// The element type of everything in `buffer`.
+fn buffer_type(buffer: &place::Buffer, types: &[DType]) -> DType {
+    buffer.owners.first().map_or(DType::F32, |v| types[v.index()])
 }
 
 /// Lays the buffers out in one arena and writes the program down.
-fn assemble(mode: Mode, lowered: &Lowered, placed: Placed, options: &Options) -> Result<Program> {
+fn assemble(
+    mode: Mode,
+    lowered: &Lowered,
+    placed: Placed,
+    types: &[DType],
+    options: &Options,
+) -> Result<Program> {
     let mut persistent = Vec::new();
     let mut memory = Vec::with_capacity(placed.buffers.len());
     let mut requests = Vec::new();
@@ -92,24 +111,30 @@ fn assemble(mode: Mode, lowered: &Lowered, placed: Placed, options: &Options) ->
             let info = &lowered.values[value.index()];
             memory.push(Memory::Persistent(persistent.len()));
             let learned = matches!(info.source, Source::Parameter(_));
-            persistent.push(Persistent { name: info.name.clone(), shape: info.shape, learned });
+            let dtype = types[value.index()];
+            persistent.push(Persistent { name: info.name.clone(), shape: info.shape, learned, dtype });
         } else {
             memory.push(Memory::Arena);
             let (first, last) = buffer.life;
-            requests.push(Request { size: buffer.shape.elements(), first, last });
+            let bytes = buffer.shape.elements() * buffer_type(buffer, types).size();
+            requests.push(Request { size: bytes.div_ceil(WORD), first, last });
         }
     }
     let buffers = requests.len();
     let mut workspaces = vec![None; lowered.nodes.len()];
     for (index, node) in lowered.nodes.iter().enumerate() {
         let (inputs, outputs) = (lowered.shapes(&node.inputs), lowered.shapes(&node.outputs));
-        let size = options.cpu.as_ref().map_or(0, |cpu| node.op.cpu_workspace(&inputs, &outputs, cpu));
+        let size = match &options.processor {
+            Processor::Reference => 0,
+            Processor::Cpu(cpu) => node.op.cpu_workspace(&inputs, &outputs, cpu),
+            Processor::Cuda(target) => node.op.cuda_workspace(&inputs, &outputs, target).div_ceil(WORD),
+        };
         if size > 0 {
             workspaces[index] = Some((requests.len(), size));
             requests.push(Request { size, first: index, last: index });
         }
     }
-    let plan = plan(&requests);
+    let plan = plan(&requests, options.processor.alignment());
     // Offsets of the buffers in the arena; requests were pushed in the buffers' order.
     let mut offsets = plan.offsets[..buffers].iter().copied();
     let base: Vec<usize> =
@@ -118,11 +143,13 @@ fn assemble(mode: Mode, lowered: &Lowered, placed: Placed, options: &Options) ->
         let Some(Window { buffer, offset }) = placed.windows[value.index()] else {
             return Err(Error::internal("a value was not placed"));
         };
+        let dtype = types[value.index()];
         Ok(Slot {
             memory: memory[buffer],
-            offset: base[buffer] + offset,
+            offset: base[buffer] * WORD / dtype.size() + offset,
             shape: lowered.shape(value),
             pixel_stride: placed.buffers[buffer].shape.c,
+            dtype,
         })
     };
     let step = |(index, node): (usize, &Node)| -> Result<Step> {
@@ -166,7 +193,7 @@ fn assemble(mode: Mode, lowered: &Lowered, placed: Placed, options: &Options) ->
         inputs,
         outputs,
         arena: plan.length,
-        cpu: options.cpu.as_ref().map(|cpu| (cpu.threads(), cpu.simd())),
+        processor: options.processor.kind(),
         report: Arc::new(report),
     })
 }

@@ -9,9 +9,10 @@
 use std::sync::Arc;
 
 use super::lowered::Lowered;
+use super::stored::element_types;
 use crate::graph::{Node, Pass, Source};
 use crate::ops::{Layout, Value, copy::Copy};
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 use crate::{Error, Result};
 
 /// A value's window: the channels from `offset` of buffer `buffer`.
@@ -53,9 +54,9 @@ pub(super) struct Placed {
 
 /// Decides where every value lives; inserts the copies that cannot be avoided, and drops the nodes
 /// that are windows and nothing else.
-pub(super) fn place(lowered: &mut Lowered) -> Result<Placed> {
-    let copies = insert_copies(lowered)?;
-    let mut placer = Placer::new(lowered);
+pub(super) fn place(lowered: &mut Lowered, map: DType) -> Result<Placed> {
+    let copies = insert_copies(lowered, map)?;
+    let mut placer = Placer::new(lowered, map);
     for node in &lowered.nodes {
         if !placer.bind(node).is_empty() {
             return Err(Error::internal("a copied part does not fit its concat").in_op("place"));
@@ -69,9 +70,9 @@ pub(super) fn place(lowered: &mut Lowered) -> Result<Placed> {
 }
 
 /// Finds the parts of concats that cannot live there and has them copied.
-fn insert_copies(lowered: &mut Lowered) -> Result<Vec<UnavoidableCopy>> {
+fn insert_copies(lowered: &mut Lowered, map: DType) -> Result<Vec<UnavoidableCopy>> {
     let mut refused: Vec<(usize, usize)> = Vec::new();
-    let mut placer = Placer::new(lowered);
+    let mut placer = Placer::new(lowered, map);
     for (index, node) in lowered.nodes.iter().enumerate() {
         refused.extend(placer.bind(node).into_iter().map(|part| (index, part)));
     }
@@ -128,6 +129,8 @@ struct Group {
 
 struct Placer<'a> {
     lowered: &'a Lowered,
+    /// How every value is stored: values of one buffer are stored alike.
+    types: Vec<DType>,
     /// For every value its group and its first channel there.
     home: Vec<Option<(usize, isize)>>,
     groups: Vec<Group>,
@@ -136,7 +139,7 @@ struct Placer<'a> {
 }
 
 impl<'a> Placer<'a> {
-    fn new(lowered: &'a Lowered) -> Self {
+    fn new(lowered: &'a Lowered, map: DType) -> Self {
         let count = lowered.values.len();
         let mut life = vec![(0, 0); count];
         for (index, node) in lowered.nodes.iter().enumerate() {
@@ -147,7 +150,8 @@ impl<'a> Placer<'a> {
         let end = lowered.nodes.len();
         lowered.outputs.iter().for_each(|(_, v)| life[v.index()].1 = end);
         lowered.assignments.iter().for_each(|(_, v)| life[v.index()].1 = end);
-        let mut placer = Placer { lowered, home: vec![None; count], groups: Vec::new(), life };
+        let types = element_types(lowered, map);
+        let mut placer = Placer { lowered, types, home: vec![None; count], groups: Vec::new(), life };
         // Parameters that no node touches take no memory here.
         let mut used = vec![false; count];
         lowered.nodes.iter().flat_map(|n| &n.inputs).for_each(|v| used[v.index()] = true);
@@ -242,7 +246,7 @@ impl<'a> Placer<'a> {
         if a == b {
             return shift == 0;
         }
-        let pixels = |v: Value| self.lowered.shape(v).with_c(0);
+        let pixels = |v: Value| (self.lowered.shape(v).with_c(0), self.types[v.index()]);
         if self.groups[b].pinned || self.groups[a].pinned || pixels(whole) != pixels(part) {
             return false;
         }
@@ -293,7 +297,8 @@ impl<'a> Placer<'a> {
         };
         let target = self.lowered.assignments.iter().find(|(_, v)| *v == output).map(|(t, _)| *t);
         // Of what is kept only the assignment's own target may be overwritten, and it must be.
-        if self.lowered.shape(input) != self.lowered.shape(output) {
+        let stored = |v: Value| (self.lowered.shape(v), self.types[v.index()]);
+        if stored(input) != stored(output) {
             return;
         }
         if a == b || self.groups[b].pinned || self.groups[a].pinned != (target == Some(input)) {

@@ -4,10 +4,10 @@
 //! allocation); a few greedy orders are tried and the smallest result is taken, which for networks is
 //! nearly always the lower bound, the most bytes alive at one node.
 
-/// A request: `size` elements from node `first` to node `last`, both included.
+/// A request: `size` words from node `first` to node `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Elements.
+    /// Words.
     pub size: usize,
     /// The first node that needs it.
     pub first: usize,
@@ -15,24 +15,25 @@ pub struct Request {
     pub last: usize,
 }
 
-/// Every offset is a multiple of this many elements: 64 bytes of f32, a cache line and an AVX-512 register.
-pub const ALIGNMENT: usize = 16;
-
-/// Where each request lies, and how long the arena is: both in elements.
+/// Where each request lies, and how long the arena is: both in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The first element of each request.
+    /// The first word of each request.
     pub offsets: Vec<usize>,
     /// The arena's length.
     pub length: usize,
-    /// The most elements alive at once: no arena can be shorter.
+    /// The most words alive at once: no arena can be shorter.
     pub bound: usize,
     /// The node where that is.
     pub peak: usize,
 }
 
-/// Plans the arena for `requests`.
-pub fn plan(requests: &[Request]) -> Plan {
+/// Plans the arena for `requests`, every offset a multiple of `alignment` words.
+pub fn plan(requests: &[Request], alignment: usize) -> Plan {
+    let alignment = alignment.max(1);
+    let requests: Vec<Request> =
+        requests.iter().map(|r| Request { size: r.size.next_multiple_of(alignment), ..*r }).collect();
+    let requests = &requests[..];
     let (bound, peak) = bound(requests);
     let sized = |i: &usize| std::cmp::Reverse(requests[*i].size);
     let mut best: Option<(Vec<usize>, usize)> = None;
@@ -60,17 +61,13 @@ pub fn plan(requests: &[Request]) -> Plan {
     Plan { offsets, length, bound, peak }
 }
 
-fn aligned(size: usize) -> usize {
-    size.div_ceil(ALIGNMENT) * ALIGNMENT
-}
-
-/// The most elements alive at one node, and that node.
+/// The most words alive at one node, and that node.
 fn bound(requests: &[Request]) -> (usize, usize) {
     let nodes = requests.iter().map(|r| r.last + 1).max().unwrap_or(0);
     let mut change = vec![0isize; nodes + 1];
     for r in requests {
-        change[r.first] += aligned(r.size) as isize;
-        change[r.last + 1] -= aligned(r.size) as isize;
+        change[r.first] += r.size as isize;
+        change[r.last + 1] -= r.size as isize;
     }
     let (mut alive, mut most, mut peak) = (0, 0, 0);
     for (node, change) in change.iter().enumerate() {
@@ -90,7 +87,7 @@ fn lay_out(requests: &[Request], order: &[usize]) -> (Vec<usize>, usize) {
     let mut length = 0;
     for &index in order {
         let request = requests[index];
-        let size = aligned(request.size);
+        let size = request.size;
         let (mut free, mut best) = (0, None::<(usize, usize)>);
         for &(start, end, other) in &laid {
             let other = requests[other];
@@ -123,10 +120,10 @@ mod tests {
         ) {
             let requests: Vec<Request> =
                 raw.iter().map(|&(size, first, life)| Request { size, first, last: first + life }).collect();
-            let plan = plan(&requests);
+            let plan = plan(&requests, 16);
             for (i, a) in requests.iter().enumerate() {
                 prop_assert!(plan.offsets[i] + a.size <= plan.length);
-                prop_assert_eq!(plan.offsets[i] % ALIGNMENT, 0);
+                prop_assert_eq!(plan.offsets[i] % 16, 0);
                 for (j, b) in requests.iter().enumerate().take(i) {
                     let apart_in_time = a.last < b.first || b.last < a.first;
                     let apart = plan.offsets[i] + a.size <= plan.offsets[j]
@@ -147,6 +144,6 @@ mod tests {
     #[test]
     fn a_chain_needs_two_buffers() {
         let chain: Vec<Request> = (0..10).map(|i| Request { size: 100, first: i, last: i + 1 }).collect();
-        assert_eq!(plan(&chain).length, 2 * 112);
+        assert_eq!(plan(&chain, 16).length, 2 * 112);
     }
 }

@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 
 use super::lowered::Lowered;
+use super::stored::element_types;
 use crate::graph::{Init, Source};
 use crate::ops::Value;
+use crate::tensor::DType;
 
 /// Takes the nodes that depend on nothing but parameters and states out of `lowered`, and returns them
 /// as graphs of their own, one for each value that `lowered` now has as a state in their place: so no
 /// more than one has its raw weights and its intermediates in memory at a time.
-pub(super) fn split(lowered: &mut Lowered) -> Vec<Lowered> {
+pub(super) fn split(lowered: &mut Lowered, map: DType) -> Vec<Lowered> {
+    let types = element_types(lowered, map);
     let mut prepared = lowered.clone();
     let mut made: HashSet<Value> = HashSet::new();
     let mut is_prepared = Vec::with_capacity(lowered.nodes.len());
@@ -40,6 +43,7 @@ pub(super) fn split(lowered: &mut Lowered) -> Vec<Lowered> {
         let name = format!("prepared {} {}", lowered.values[value.index()].name, value.index());
         let info = &mut lowered.values[value.index()];
         (info.source, info.name) = (Source::State(Init::Constant(0.0)), name.clone());
+        lowered.prepared.push((value, types[value.index()]));
         outputs.push((name, value));
     }
     for info in &mut prepared.values {

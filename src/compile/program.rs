@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::MemoryReport;
+use super::{MemoryReport, ProcessorKind};
 use crate::graph::{Mode, Pass};
 use crate::ops::Op;
-use crate::runtime::SimdLevel;
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 
 /// Which memory an operand lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,12 +21,14 @@ pub enum Memory {
 pub struct Slot {
     /// The memory.
     pub memory: Memory,
-    /// The first element.
+    /// The first element, counted in elements of its own type.
     pub offset: usize,
     /// The operand's shape.
     pub shape: Shape,
     /// Elements from one pixel to the next.
     pub pixel_stride: usize,
+    /// How elements are stored; host devices store all of them in their own type.
+    pub dtype: DType,
 }
 
 impl Slot {
@@ -49,6 +50,15 @@ pub struct Persistent {
     pub shape: Shape,
     /// Whether it is learned: a parameter.
     pub learned: bool,
+    /// How elements are stored.
+    pub dtype: DType,
+}
+
+impl Persistent {
+    /// Bytes it takes.
+    pub fn bytes(&self) -> usize {
+        self.shape.elements() * self.dtype.size()
+    }
 }
 
 /// One kernel and its operands.
@@ -60,7 +70,7 @@ pub struct Step {
     pub inputs: Vec<Option<Slot>>,
     /// Where the outputs go.
     pub outputs: Vec<Slot>,
-    /// Scratch memory in the arena: first element and length.
+    /// Scratch memory in the arena: first word and length in words of 4 bytes.
     pub workspace: Option<(usize, usize)>,
     /// The dotted path of the scopes it was traced in.
     pub scope: String,
@@ -68,7 +78,7 @@ pub struct Step {
     pub pass: Pass,
 }
 
-/// A compiled step, for any host device.
+/// A compiled step.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// Training or inference.
@@ -86,10 +96,10 @@ pub struct Program {
     pub inputs: Vec<(String, Slot)>,
     /// What can be read after a step, by name.
     pub outputs: Vec<(String, Slot)>,
-    /// The arena's length in elements.
+    /// The arena's length in words of 4 bytes: in elements, where all are f32.
     pub arena: usize,
-    /// Threads and SIMD level that a program of the cpu device was compiled for.
-    pub cpu: Option<(usize, SimdLevel)>,
+    /// What the program was compiled for.
+    pub processor: ProcessorKind,
     /// What the memory is used for.
     pub report: Arc<MemoryReport>,
 }

@@ -4,7 +4,6 @@ use super::lowered::Lowered;
 use super::place::{Placed, UnavoidableCopy};
 use super::plan::{Plan, Request};
 use super::program::Persistent;
-use crate::tensor::DType;
 
 /// Something alive at the peak.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -18,7 +17,7 @@ pub struct Resident {
 }
 
 /// The memory of a program, in bytes.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct MemoryReport {
     /// The arena: what is really held for the step's own values.
     pub arena_bytes: usize,
@@ -53,9 +52,8 @@ pub(super) fn report(
     plan: &Plan,
     persistent: &[Persistent],
 ) -> MemoryReport {
-    let element = DType::F32.size();
     let bytes = |learned: bool| -> usize {
-        persistent.iter().filter(|p| p.learned == learned).map(|p| p.shape.elements() * element).sum()
+        persistent.iter().filter(|p| p.learned == learned).map(|p| p.bytes()).sum()
     };
     let uses = lowered.uses();
     let buffers = placed.buffers.iter().filter(|b| b.persistent.is_none()).map(Some);
@@ -64,7 +62,7 @@ pub(super) fn report(
         .zip(buffers.chain(std::iter::repeat(None)))
         .filter(|(r, _)| r.first <= plan.peak && plan.peak <= r.last)
         .map(|(request, buffer)| {
-            let bytes = request.size * element;
+            let bytes = request.size * super::WORD;
             let Some(buffer) = buffer else {
                 let node = &lowered.nodes[request.first];
                 return Resident { scope: node.scope.clone(), op: "workspace".into(), bytes };
@@ -82,8 +80,8 @@ pub(super) fn report(
     alive.sort_by_key(|r| std::cmp::Reverse(r.bytes));
     let peak = lowered.nodes.get(plan.peak).or(lowered.nodes.last());
     MemoryReport {
-        arena_bytes: plan.length * element,
-        bound_bytes: plan.bound * element,
+        arena_bytes: plan.length * super::WORD,
+        bound_bytes: plan.bound * super::WORD,
         parameter_bytes: bytes(true),
         state_bytes: bytes(false),
         peak_scope: peak.map(|n| n.scope.clone()).unwrap_or_default(),

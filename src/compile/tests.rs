@@ -107,7 +107,7 @@ proptest! {
     #[test]
     fn compiled_is_interpreted(seed: u64, training: bool, recompute: bool) {
         let graph = random_graph(seed, training).unwrap();
-        compare(&graph, Options { fuse: false, recompute, cpu: None }, seed);
+        compare(&graph, Options { fuse: false, recompute, processor: Processor::Reference }, seed);
     }
 }
 
@@ -128,7 +128,7 @@ fn a_concat_of_producers_copies_nothing() {
     let inner = concat::trace(&mut graph, &parts[..2]).unwrap();
     let outer = concat::trace(&mut graph, &[parts[3], inner, parts[2]]).unwrap();
     graph.output("y", outer).unwrap();
-    let program = compile(&graph, Options::new(None)).unwrap();
+    let program = compile(&graph, Options::new(Processor::Reference)).unwrap();
     assert_eq!(copies(&program), 0);
     assert_eq!(program.steps.len(), 4);
     // x and the wide map, and nothing else.
@@ -145,7 +145,7 @@ fn a_split_whose_half_crosses_the_stage_copies_nothing() {
     let block = add::trace(&mut graph, inside, inside).unwrap();
     let joined = concat::trace(&mut graph, &[block, crossing]).unwrap();
     graph.output("y", joined).unwrap();
-    let program = compile(&graph, Options::new(None)).unwrap();
+    let program = compile(&graph, Options::new(Processor::Reference)).unwrap();
     assert_eq!(copies(&program), 0);
     assert!(program.report.copies.is_empty());
 }
@@ -158,7 +158,7 @@ fn a_value_that_two_concats_want_is_copied_once_and_reported() {
     let second = concat::trace(&mut graph, &[p[0], p[2]]).unwrap();
     graph.output("first", first).unwrap();
     graph.output("second", second).unwrap();
-    let program = compile(&graph, Options::new(None)).unwrap();
+    let program = compile(&graph, Options::new(Processor::Reference)).unwrap();
     assert_eq!(copies(&program), 1);
     assert_eq!(program.report.copies[0].elements, 16 * 8);
 }
@@ -172,7 +172,7 @@ fn two_concats_that_agree_share_one_buffer() {
     graph.output("first", first).unwrap();
     graph.output("second", second).unwrap();
     // One buffer [p2 | p0 | p1], two overlapping windows.
-    assert_eq!(copies(&compile(&graph, Options::new(None)).unwrap()), 0);
+    assert_eq!(copies(&compile(&graph, Options::new(Processor::Reference)).unwrap()), 0);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_residual_chain_runs_in_one_buffer() {
         y = add::trace_at(&mut graph, y, half, 2).unwrap();
     }
     graph.output("y", y).unwrap();
-    let program = compile(&graph, Options::new(None)).unwrap();
+    let program = compile(&graph, Options::new(Processor::Reference)).unwrap();
     assert_eq!(program.report.arena_bytes, (8 + 4) * 16 * 4);
     let report: HashMap<_, _> = program.report.alive.iter().map(|r| (r.scope.clone(), r.bytes)).collect();
     assert_eq!(report["half"], 4 * 16 * 4);
@@ -198,7 +198,7 @@ fn an_update_is_written_in_place() {
     let x = graph.input("x", Shape::vector(16)).unwrap();
     let updated = add::trace(&mut graph, p, x).unwrap();
     graph.assign(p, updated).unwrap();
-    let program = compile(&graph, Options::new(None)).unwrap();
+    let program = compile(&graph, Options::new(Processor::Reference)).unwrap();
     assert!(program.stores.is_empty());
     assert!(program.steps[0].inputs[0].is_none());
 }

@@ -145,11 +145,18 @@ pub trait Op: fmt::Debug + Send + Sync + Any {
     /// Only where data (an index, a class) makes the op impossible.
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()>;
 
-    /// Whether output `output` is a map, stored in the program's element type on a device that has
-    /// several; what is not (weights, statistics, losses, tables) is f32 there too.
+    /// Whether output `output` may be a map, stored in the program's element type on a device that has
+    /// several; what is not (weights, statistics, losses, tables) is f32 there too. It is one where an
+    /// input is, or where the op [makes maps](Op::makes_maps).
     fn is_map(&self, output: usize) -> bool {
         let _ = output;
         true
+    }
+
+    /// Whether the outputs are maps even where no input is: a convolution of a picture, which is fed in
+    /// f32.
+    fn makes_maps(&self) -> bool {
+        false
     }
 
     /// Bytes of scratch memory that [`Op::cuda`] needs on `target`.
@@ -170,6 +177,11 @@ pub trait Op: fmt::Debug + Send + Sync + Any {
 }
 
 impl dyn Op {
+    /// Whether output `output` is stored as a map, given whether an input is one.
+    pub fn stores_map(&self, output: usize, input_is_map: bool) -> bool {
+        self.is_map(output) && (input_is_map || self.makes_maps())
+    }
+
     /// The op as its concrete type: how the compiler recognises what it can fuse.
     pub fn downcast<T: Op>(&self) -> Option<&T> {
         (self as &dyn Any).downcast_ref()

@@ -84,11 +84,7 @@ fn every_other_block() {
 }
 
 fn program(graph: &Graph, device: &Device, change: impl Fn(&mut Options)) -> Arc<Program> {
-    let cpu = match device {
-        Device::Cpu(cpu) => Some(cpu.clone()),
-        Device::Reference => None,
-    };
-    let mut options = Options::new(cpu);
+    let mut options = Options::new(device.processor());
     change(&mut options);
     Arc::new(compile(graph, options).unwrap())
 }

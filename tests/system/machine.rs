@@ -35,11 +35,7 @@ impl Machine {
 
     /// The same with the options that `change` leaves on.
     pub fn with_options(device: &Device, graph: &Graph, state: &Data, change: impl Fn(&mut Options)) -> Self {
-        let cpu = match device {
-            Device::Cpu(cpu) => Some(cpu.clone()),
-            Device::Reference => None,
-        };
-        let mut options = Options::new(cpu);
+        let mut options = Options::new(device.processor());
         change(&mut options);
         let program = Arc::new(compile(graph, options).unwrap());
         let mut session = device.session(program).unwrap();

@@ -264,7 +264,7 @@ fn check(function: &str, code: CUresult) -> Result<(), Problem> {
 }
 
 /// What the driver calls the result `code`. Only where its library is there.
-fn describe(code: CUresult) -> String {
+pub(super) fn describe(code: CUresult) -> String {
     let number = code as u32;
     let mut text = std::ptr::null();
     // SAFETY: `ask` saw the symbol; the pointer is to one that is written to.

@@ -1,0 +1,27 @@
+//! How every value is stored: a map in the program's element type, all else in f32.
+
+use super::lowered::Lowered;
+use crate::ops::Layout;
+use crate::tensor::DType;
+
+/// The element type of every value, where maps are stored as `map`. What is fed and what is kept is f32,
+/// unless [`super::prepare`] made it.
+pub(super) fn element_types(lowered: &Lowered, map: DType) -> Vec<DType> {
+    let mut types = vec![DType::F32; lowered.values.len()];
+    for &(value, dtype) in &lowered.prepared {
+        types[value.index()] = dtype;
+    }
+    for node in &lowered.nodes {
+        let maps = node.inputs.iter().any(|v| types[v.index()] == map);
+        for (index, output) in node.outputs.iter().enumerate() {
+            let is_map = node.op.stores_map(index, maps);
+            types[output.index()] = match (node.op.layout(), node.inputs.first()) {
+                // A window has the type of what it is a window of.
+                (Layout::Slice { .. } | Layout::Identity, Some(source)) => types[source.index()],
+                _ if is_map => map,
+                _ => DType::F32,
+            };
+        }
+    }
+    types
+}
