@@ -20,7 +20,8 @@ fn check(names: &[&str], sm: u32) {
     let selection = Selection { maps: MAPS.to_vec(), filter: None };
     let launches = kernels_of(&chosen, &selection, &cuda.target()).unwrap();
     cuda.functions(&launches.iter().collect::<Vec<_>>()).unwrap_or_else(|e| panic!("{e}"));
-    let schedule = |order, seed| session.set_options(Options { order, seed, trace: true, ..Options::default() });
+    let schedule =
+        |order, seed| session.set_options(Options { order, seed, trace: true, ..Options::default() });
     let mut failures = Vec::new();
     let mut ran = 0;
     for map in MAPS {
@@ -103,7 +104,9 @@ fn count_specialisations() {
     let mut by_file: std::collections::BTreeMap<&str, BTreeSet<String>> = Default::default();
     let mut launches_of: std::collections::BTreeMap<&str, usize> = Default::default();
     for map in MAPS {
-        for launch in kernels_of(&cases::all(), &Selection { maps: vec![map], filter: None }, &target).unwrap() {
+        for launch in
+            kernels_of(&cases::all(), &Selection { maps: vec![map], filter: None }, &target).unwrap()
+        {
             by_file.entry(launch.kernel.file).or_default().insert(launch.kernel.to_string());
             *launches_of.entry(launch.kernel.file).or_default() += 1;
         }
