@@ -7,5 +7,7 @@ mod device;
 mod emulator;
 #[path = "cuda/kernels.rs"]
 mod kernels;
+#[path = "cuda/losses.rs"]
+mod losses;
 #[path = "cuda/training.rs"]
 mod training;
