@@ -160,7 +160,12 @@ impl Cuda {
         let mut missing: Vec<Kernel> = missing.cloned().collect();
         missing.sort();
         missing.dedup();
-        for compiled in self.gpu.compiler.compile_with_bar(&missing, false)? {
+        let compiled = self.gpu.compiler.compile_with_bar(&missing, false)?;
+        for warning in self.gpu.compiler.take_warnings() {
+            // Kernels were compiled all the same: said, and no reason to stop.
+            eprintln!("{warning}");
+        }
+        for compiled in compiled {
             let kernel = compiled.kernel.clone();
             let failed = |e| driver_error(&format!("kernel {kernel} cannot be loaded"), e);
             self.bind()?;
