@@ -5,7 +5,9 @@
 //! input is read. An *epilogue* is what happens to a sum before it is written: bias, activation,
 //! masked residual, batch statistics.
 
+pub mod cases;
 pub mod cpu;
+mod cuda;
 mod geometry;
 mod input_gradient;
 mod pack_weight;
