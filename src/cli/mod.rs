@@ -5,6 +5,7 @@ mod eval;
 mod options;
 mod output;
 mod run;
+mod selftest;
 mod summary;
 mod train;
 mod weights;
@@ -26,6 +27,7 @@ enum Command {
     Detect(detect::Args),
     Summary(summary::Args),
     Run(run::Args),
+    Selftest(selftest::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -39,6 +41,7 @@ pub fn main() -> anyhow::Result<()> {
         Command::Detect(args) => detect::run(&args)?,
         Command::Summary(args) => summary::run(&args)?,
         Command::Run(args) => run::run(&args)?,
+        Command::Selftest(args) => selftest::run(&args)?,
     }
     Ok(())
 }

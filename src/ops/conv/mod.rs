@@ -7,7 +7,7 @@
 
 pub mod cases;
 pub mod cpu;
-mod cuda;
+pub mod cuda;
 mod geometry;
 mod input_gradient;
 mod pack_weight;
@@ -20,6 +20,7 @@ pub use pack_weight::PackWeight;
 pub use weight_gradient::ConvWeightGradient;
 
 use super::{Cost, Gradient, Io, Op, Tape, Value, channel_sum, expect_inputs};
+use crate::runtime::cuda::{Launch, Operands as DeviceOperands, Target};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::Shape;
 use crate::{Error, Result};
@@ -266,6 +267,18 @@ impl Op for Conv {
             None => cpu::forward(cpu, &self.geometry, x, weight, prologue, epilogue, y, workspace),
         }
         Ok(())
+    }
+
+    fn is_map(&self, output: usize) -> bool {
+        output == 0
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
+        self.device_workspace(inputs[0], outputs[0], target)
+    }
+
+    fn cuda(&self, operands: &DeviceOperands, target: &Target) -> Result<Vec<Launch>> {
+        self.launches(operands, target)
     }
 }
 

@@ -158,6 +158,15 @@ impl Argument {
             Argument::Int(_) | Argument::Float(_) => 4,
         }
     }
+
+    /// Its bytes, the lowest first.
+    pub fn bits(&self) -> u64 {
+        match *self {
+            Argument::Address(address) => address,
+            Argument::Int(value) => u64::from(value.cast_unsigned()),
+            Argument::Float(value) => u64::from(value.to_bits()),
+        }
+    }
 }
 
 /// A value of a macro that specialises a kernel.
