@@ -81,15 +81,17 @@ conv_forward(const X_TYPE* x, const WEIGHT_TYPE* weight, const float* bias, cons
         const int next = k + STAGES - 1;
         if (next < k_tiles) {
             input.fetch(next, input_tile(next_stage));
+            if (!InputLoader::is_held) input.settle(next, input_tile(next_stage));
             weights.fetch(next, weight_tile(next_stage));
+            if (!WeightLoader::is_held) weights.settle(weight_tile(next_stage));
         }
 #if X_ASYNC || WEIGHT_ASYNC
         copy_async_commit();
 #endif
         sums.multiply(input_tile(stage), weight_tile(stage));
         if (next < k_tiles) {
-            input.settle(next, input_tile(next_stage));
-            weights.settle(weight_tile(next_stage));
+            if (InputLoader::is_held) input.settle(next, input_tile(next_stage));
+            if (WeightLoader::is_held) weights.settle(weight_tile(next_stage));
         }
         stage = stage + 1 == STAGES ? 0 : stage + 1;
         next_stage = next_stage + 1 == STAGES ? 0 : next_stage + 1;

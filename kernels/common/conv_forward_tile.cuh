@@ -46,12 +46,18 @@ DEVICE bool is_carried(int row) {
     return tile_rows % row_step == 0 || row < tile_rows;
 }
 
+// Whether an operand of type T that comes through registers is held there while the tile before it is multiplied:
+// not where that takes more than 16 of them, nor in many small pieces, each of which takes one.
+template <class T, bool is_async, int rows, int pieces>
+constexpr bool holds = !is_async && pieces <= 2 && rows * chunk * sizeof(T) <= 64;
+
 // ---- the input: pixels' windows ------------------------------------------------------------------
 
 struct InputLoader {
     static constexpr int rows = carried_rows<TILE_M>;
     static constexpr int pack = X_PACK < chunk ? X_PACK : chunk;
     static constexpr int pieces = chunk / pack;
+    static constexpr bool is_held = holds<X_TYPE, X_ASYNC, rows, pieces>;
 
     const X_TYPE* x;         // the group's first channel
     const float* prologue;   // scale [c_in], shift [c_in], the group's first channel
@@ -172,6 +178,7 @@ struct WeightLoader {
     static constexpr int rows = carried_rows<TILE_N>;
     static constexpr int pack = WEIGHT_PACK < chunk ? WEIGHT_PACK : chunk;
     static constexpr int pieces = chunk / pack;
+    static constexpr bool is_held = holds<WEIGHT_TYPE, WEIGHT_ASYNC, rows, pieces>;
 
     const WEIGHT_TYPE* weight;  // the group's first output channel
     int column, first_row;

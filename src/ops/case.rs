@@ -24,6 +24,29 @@ pub struct Case {
 }
 
 impl Case {
+    /// A case of `op` without inputs yet: [`Case::map_input`] and [`Case::f32_input`] add them in order.
+    pub fn new(op: impl Op) -> Self {
+        Case { op: Arc::new(op), shapes: Vec::new(), inputs: Vec::new(), maps: Vec::new(), dense: Vec::new(), tolerance: 1e-5 }
+    }
+
+    /// Adds an input that is a map.
+    pub fn map_input(mut self, shape: Shape, values: Vec<f32>) -> Self {
+        self.maps.push(true);
+        self.dense.push(false);
+        self.shapes.push(shape);
+        self.inputs.push(values);
+        self
+    }
+
+    /// Adds an input that is f32 always, and dense: a weight, a vector, a table.
+    pub fn f32_input(mut self, shape: Shape, values: Vec<f32>) -> Self {
+        self.maps.push(false);
+        self.dense.push(false);
+        self.shapes.push(shape);
+        self.inputs.push(values);
+        self
+    }
+
     /// A case of `op` on inputs drawn uniformly from ±1. Inputs with several pixels are maps: see
     /// [`Case::f32_inputs`].
     pub fn random(op: impl Op, shapes: &[Shape], seed: u64) -> Self {

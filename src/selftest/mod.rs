@@ -8,6 +8,8 @@ mod kernels;
 mod program;
 mod training;
 
-pub use kernels::{CaseReport, Failure, Selection, check_case, check_case_between, check_kernels, kernels_of, variants};
+pub use kernels::{
+    CaseReport, Failure, Selection, check_case, check_case_between, check_kernels, kernels_of, variants,
+};
 pub use program::{CaseProgram, Variant};
 pub use training::{TrainingReport, check_training};

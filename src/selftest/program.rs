@@ -75,7 +75,7 @@ impl CaseProgram {
             .map(|(i, (&shape, &is_map))| Operand {
                 name: format!("input {i}"),
                 shape,
-                padding: pad(is_map),
+                padding: pad(is_map && !case.dense.get(i).copied().unwrap_or(false)),
                 is_map,
             })
             .collect();

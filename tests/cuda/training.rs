@@ -9,7 +9,8 @@ use crate::device::{device, open};
 fn check(network: &str, map: DType) {
     let Some((session, cuda)) = open(80, map) else { return };
     let network = zoo::find(network).unwrap();
-    let report = check_training(&device(&cuda, map), &network, 3).unwrap_or_else(|e| panic!("{e}; {}", session.last_error()));
+    let report = check_training(&device(&cuda, map), &network, 3)
+        .unwrap_or_else(|e| panic!("{e}; {}", session.last_error()));
     println!("{report:?}");
     assert!(report.passed(), "{report:?}");
     assert_eq!(session.last_error(), "");

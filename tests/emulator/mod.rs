@@ -339,8 +339,7 @@ impl Session<'_> {
     /// What went wrong last, in a sentence; empty if nothing did.
     pub fn last_error(&self) -> String {
         let mut text = vec![0u8; 1024];
-        let length =
-            control!(self, "emulator_last_error", fn(text.as_mut_ptr().cast() => *mut c_char, text.len() => usize) -> usize);
+        let length = control!(self, "emulator_last_error", fn(text.as_mut_ptr().cast() => *mut c_char, text.len() => usize) -> usize);
         text.truncate(length.min(text.len() - 1));
         String::from_utf8_lossy(&text).into_owned()
     }
@@ -384,10 +383,9 @@ fn build() -> Result<PathBuf, String> {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
     let folder = target.join("emulator");
     let io = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let version = Command::new(compiler())
-        .arg("--version")
-        .output()
-        .map_err(|error| format!("no C++ compiler to build the CUDA emulator with ({}: {error})", compiler()))?;
+    let version = Command::new(compiler()).arg("--version").output().map_err(|error| {
+        format!("no C++ compiler to build the CUDA emulator with ({}: {error})", compiler())
+    })?;
     fs::create_dir_all(&folder).map_err(io)?;
     let lock = File::create(folder.join("lock")).map_err(io)?;
     lock.lock().map_err(io)?;
@@ -399,7 +397,8 @@ fn build() -> Result<PathBuf, String> {
     let objects = folder.join("objects");
     fs::create_dir_all(&objects).map_err(io)?;
     for pair in [&DRIVER[..], &NVRTC[..]].concat().chunks(2) {
-        let started: Vec<_> = pair.iter().map(|name| compile(name, &objects, hash).spawn().map_err(io)).collect();
+        let started: Vec<_> =
+            pair.iter().map(|name| compile(name, &objects, hash).spawn().map_err(io)).collect();
         for child in started {
             check(child?.wait_with_output().map_err(io)?)?;
         }
@@ -412,7 +411,8 @@ fn build() -> Result<PathBuf, String> {
 
 /// Of everything that a library or a compiled kernel depends on.
 fn hash_sources(compiler_version: &[u8]) -> std::io::Result<u64> {
-    let mut files: Vec<_> = fs::read_dir(sources())?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let mut files: Vec<_> =
+        fs::read_dir(sources())?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     files.sort();
     let mut hasher = DefaultHasher::new();
     compiler_version.hash(&mut hasher);
@@ -427,7 +427,16 @@ fn hash_sources(compiler_version: &[u8]) -> std::io::Result<u64> {
 fn compile(name: &str, objects: &Path, hash: u64) -> Command {
     let mut command = Command::new(compiler());
     command
-        .args(["-std=c++17", "-O2", "-g1", "-fPIC", "-march=native", "-fvisibility=hidden", "-Wall", "-Wextra"])
+        .args([
+            "-std=c++17",
+            "-O2",
+            "-g1",
+            "-fPIC",
+            "-march=native",
+            "-fvisibility=hidden",
+            "-Wall",
+            "-Wextra",
+        ])
         .args(["-Wno-unused-parameter", "-Werror"])
         .arg(format!("-DEMULATOR_INTERFACE={hash}ull"))
         .arg(format!("-DEMULATOR_SOURCES=\"{}\"", sources().display()))
@@ -456,6 +465,10 @@ fn link(library: &str, parts: &[&str], objects: &Path, folder: &Path) -> Result<
 
 /// The emulator's own sources do not compile: never a reason to skip.
 fn check(output: std::process::Output) -> Result<(), String> {
-    assert!(output.status.success(), "the CUDA emulator does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "the CUDA emulator does not build:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }

@@ -4,4 +4,4 @@ mod launches;
 mod session;
 
 pub use launches::{Addresses, launches};
-pub(super) use session::CudaSession;
+pub(in crate::device) use session::CudaSession;

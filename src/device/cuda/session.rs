@@ -22,7 +22,7 @@ use crate::{Error, ErrorKind, Result};
 const DRIVER_WITH_TIMED_EVENTS: i32 = 12_080;
 
 /// A program with its memory on a CUDA device.
-pub(super) struct CudaSession {
+pub(in crate::device) struct CudaSession {
     program: Arc<Program>,
     cuda: Cuda,
     /// Where everything runs but what is fed.
@@ -81,7 +81,7 @@ impl CudaSession {
     ///
     /// # Errors
     /// Where the device's memory does not suffice, or a kernel does not compile.
-    pub(super) fn new(program: Arc<Program>, cuda: Cuda) -> Result<Self> {
+    pub(in crate::device) fn new(program: Arc<Program>, cuda: Cuda) -> Result<Self> {
         if program.processor != ProcessorKind::Cuda(cuda.target()) {
             return Err(Error::internal("the program was compiled for another device"));
         }
@@ -204,7 +204,7 @@ impl CudaSession {
                 let error = DataError::from_code(u32::from_le_bytes(words));
                 let step = self.program.steps.get(index);
                 let op = step.map(|s| format!("{} in {}", s.op.name(), s.scope)).unwrap_or_default();
-                Err(Error::invalid(error.to_string()).in_op(op))
+                Err(Error::invalid(error.to_string()).in_op(op).fix(error.fix()))
             }
         }
     }

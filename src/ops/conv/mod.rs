@@ -269,10 +269,6 @@ impl Op for Conv {
         Ok(())
     }
 
-    fn is_map(&self, output: usize) -> bool {
-        output == 0
-    }
-
     fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
         self.device_workspace(inputs[0], outputs[0], target)
     }

@@ -9,7 +9,8 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result,
 
 use cudarc::nvrtc::Ptx;
 
-use super::{Compiler, DeviceMemory, Kernel, Launch, PinnedMemory, Target, error_text, libraries};
+use super::driver_status::describe;
+use super::{Compiler, DeviceMemory, Kernel, Launch, PinnedMemory, Target, driver_status};
 use crate::tensor::DType;
 use crate::{Error, ErrorKind, Result};
 
@@ -40,7 +41,7 @@ impl Cuda {
     /// Where there is no driver, no device, no NVRTC, or one that does not know the device; the message
     /// says which, and what to do.
     pub fn open(ordinal: usize, map: DType) -> Result<Self> {
-        libraries::require_driver()?;
+        driver_status().usable()?;
         let context = CudaContext::new(ordinal)
             .map_err(|e| driver_error(&format!("device {ordinal} cannot be opened"), e))?;
         let name = context.name().map_err(|e| driver_error("the device has no name", e))?;
@@ -237,5 +238,5 @@ pub unsafe fn launch(stream: &CudaStream, function: &CudaFunction, launch: &Laun
 
 /// `error` as a sentence: `what`, and what the driver calls it.
 pub fn driver_error(what: &str, error: DriverError) -> Error {
-    Error::new(ErrorKind::Device, format!("{what}: the driver says {}", error_text(error.0)))
+    Error::new(ErrorKind::Device, format!("{what}: the driver says {}", describe(error.0)))
 }

@@ -94,7 +94,9 @@ fn plan(op: &Conv, candidate: Option<usize>, x: Shape, y: Shape, target: &Target
     }
     let k = op.geometry.kernel[0] * op.geometry.kernel[1] * channels;
     let prologue = op.prologue.is_some();
-    let gemm = Gemm { m: y.pixels(), n: y.c / groups, k, groups, prologue };
+    // What is known before the operands' element types and alignment are.
+    let carries = prologue || target.arch < 80;
+    let gemm = Gemm { m: y.pixels(), n: y.c / groups, k, groups, prologue, carries };
     let compute = compute_type(target);
     let asked = candidate.map(|index| {
         let all = tile::candidates(compute);
@@ -148,6 +150,10 @@ impl Op for ConvCandidate {
 
     fn is_map(&self, output: usize) -> bool {
         self.conv.is_map(output)
+    }
+
+    fn makes_maps(&self) -> bool {
+        self.conv.makes_maps()
     }
 
     fn reference(&self, io: &mut Io<'_, f64>) -> Result<()> {
@@ -229,7 +235,7 @@ fn gemm(op: &Conv, operands: &Operands, tile: Tile, target: &Target) -> Result<L
         .define("WARPS_M", tile.warps_m)
         .define("WARPS_N", tile.warps_n)
         .define("STAGES", tile.stages)
-        .define("MIN_BLOCKS", tile.blocks_by_registers(compute))
+        .define("MIN_BLOCKS", tile.blocks_by_registers(compute, !(x_async && weight_async)))
         .define("COMPUTE_TYPE", compute)
         .define("X_ASYNC", x_async)
         .define("WEIGHT_ASYNC", weight_async)
