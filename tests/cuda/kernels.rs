@@ -71,6 +71,7 @@ groups! {
     convolution: "conv";
     convolution_input_gradient: "conv input gradient";
     convolution_weight_gradient: "conv weight gradient";
+    fused_blocks: "split conv", "conv chain";
     addition: "add";
 }
 

@@ -29,7 +29,7 @@ pub struct Tile {
     /// Stages in shared memory.
     pub stages: usize,
     /// Chunks of a pixel of the middle map in shared memory.
-    middle_chunks: usize,
+    pub middle_chunks: usize,
 }
 
 /// Output tiles that are tried: a fragment's 8 rows lie side by side, and 4 warps share the pixels.
