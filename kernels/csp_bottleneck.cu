@@ -14,7 +14,7 @@
 // Macros beside those of common/conv_chain.cuh: Y_TYPE, Y_PACK, RESIDUAL, RESIDUAL_TYPE, RESIDUAL_PACK.
 #include "common/conv_chain.cuh"
 
-extern "C" __global__ void __launch_bounds__(threads)
+extern "C" __global__ void __launch_bounds__(threads, 1)
 csp_bottleneck(const X_TYPE* x, const FIRST_WEIGHT_TYPE* first_weight, const float* first_bias,
                const SECOND_WEIGHT_TYPE* second_weight, const float* second_bias, const RESIDUAL_TYPE* residual,
                Y_TYPE* y, int x_stride, int residual_stride, int residual_channels, int y_stride, int h, int w) {

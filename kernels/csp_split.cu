@@ -98,7 +98,7 @@ DEVICE void tile_statistics(TileSums& sums, float* shared, const Branch (&branch
 #define BRANCH_OF_PARAMETERS(i) \
     { weight##i, bias##i, y##i, partials##i, y_stride##i, CHANNELS_##i, START_##i }
 
-extern "C" __global__ void __launch_bounds__(threads)
+extern "C" __global__ void __launch_bounds__(threads, 1)
 csp_split(const X_TYPE* x, const float* affine, int x_stride, int pixels, BRANCH_PARAMETERS(0), BRANCH_PARAMETERS(1)
 #if BRANCHES > 2
               , BRANCH_PARAMETERS(2)

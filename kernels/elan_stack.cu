@@ -14,7 +14,7 @@
 // Macros beside those of common/conv_chain.cuh: MIDDLE_TYPE, MIDDLE_PACK, Y_TYPE, Y_PACK.
 #include "common/conv_chain.cuh"
 
-extern "C" __global__ void __launch_bounds__(threads)
+extern "C" __global__ void __launch_bounds__(threads, 1)
 elan_stack(const X_TYPE* x, const FIRST_WEIGHT_TYPE* first_weight, const float* first_bias,
            const SECOND_WEIGHT_TYPE* second_weight, const float* second_bias, MIDDLE_TYPE* m, Y_TYPE* y, int x_stride,
            int m_stride, int y_stride, int h, int w) {

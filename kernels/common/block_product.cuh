@@ -21,15 +21,12 @@ constexpr int stored_chunks(int chunks) {
 }
 
 // The first element of chunk `column` of row `row`, where rows have `chunks` (a result of `stored_chunks`). Chunks
-// are swizzled: one column of any 8 neighbouring rows lies in 8 different groups of banks, and so do 4 neighbouring
-// columns, beginning at a multiple of 4, of two neighbouring rows.
+// are swizzled by the row's last three bits, reversed. So these lie in 8 different groups of banks: one column of any
+// 8 neighbouring rows; and, beginning at whole ones, 4 columns of 2 rows, and 2 columns of 4.
 template <class T, int chunks>
 DEVICE int swizzled(int row, int column) {
-    if constexpr (chunks >= 8) {
-        return (row * chunks + (column ^ (row % 2 * 4 + row / 2 % 4))) * chunk_of<T>;
-    } else {
-        return (row * chunks + (column ^ (row / (8 / chunks) % chunks))) * chunk_of<T>;
-    }
+    int key = (row & 1) << 2 | (row & 2) | (row >> 2 & 1);
+    return (row * chunks + (column ^ (key & (chunks >= 8 ? 7 : chunks - 1)))) * chunk_of<T>;
 }
 
 // ---- rows on their way into shared memory --------------------------------------------------------
