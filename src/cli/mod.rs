@@ -1,6 +1,7 @@
 //! The program `gradpath`: one file per command.
 
 mod detect;
+mod doctor;
 mod eval;
 mod options;
 mod output;
@@ -28,6 +29,7 @@ enum Command {
     Summary(summary::Args),
     Run(run::Args),
     Selftest(selftest::Args),
+    Doctor(doctor::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -42,6 +44,7 @@ pub fn main() -> anyhow::Result<()> {
         Command::Summary(args) => summary::run(&args)?,
         Command::Run(args) => run::run(&args)?,
         Command::Selftest(args) => selftest::run(&args)?,
+        Command::Doctor(args) => doctor::run(&args)?,
     }
     Ok(())
 }

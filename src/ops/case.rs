@@ -26,7 +26,14 @@ pub struct Case {
 impl Case {
     /// A case of `op` without inputs yet: [`Case::map_input`] and [`Case::f32_input`] add them in order.
     pub fn new(op: impl Op) -> Self {
-        Case { op: Arc::new(op), shapes: Vec::new(), inputs: Vec::new(), maps: Vec::new(), dense: Vec::new(), tolerance: 1e-5 }
+        Case {
+            op: Arc::new(op),
+            shapes: Vec::new(),
+            inputs: Vec::new(),
+            maps: Vec::new(),
+            dense: Vec::new(),
+            tolerance: 1e-5,
+        }
     }
 
     /// Adds an input that is a map.

@@ -69,10 +69,25 @@ macro_rules! groups {
 
 groups! {
     convolution: "conv";
+    convolution_candidates: "conv candidate";
     convolution_input_gradient: "conv input gradient";
     convolution_weight_gradient: "conv weight gradient";
     fused_blocks: "split conv", "conv chain";
-    addition: "add";
+    cast: "cast";
+    copies: "copy", "slice", "concat", "fill", "stop gradient";
+    additions: "add", "weighted sum";
+    activations: "activation", "activation gradient";
+    sums: "channel sum", "mean square", "mean square gradient";
+    statistics: "batch statistics", "update running statistics", "norm affine", "fold norm";
+    normalization: "normalize", "normalize gradient";
+    pooling: "max pool", "max pool gradient", "global average pool", "global average pool gradient";
+    upsampling: "upsample", "upsample gradient";
+    boxes: "CIoU", "CIoU gradient", "decode box", "decode box gradient";
+    losses: "binary cross-entropy", "binary cross-entropy gradient", "class loss", "class loss gradient",
+        "softmax cross entropy", "softmax cross entropy gradient", "matched mean", "matched mean gradient",
+        "objectness target";
+    rows: "gather", "scatter";
+    optimizers: "adamw", "sgd", "exponential moving average";
 }
 
 #[test]

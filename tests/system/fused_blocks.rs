@@ -17,7 +17,8 @@ use crate::machine::{Machine, initial};
 use crate::models::{Trace, Wanted, inference, inputs, menagerie, network, training};
 
 /// A device that is not there.
-pub const TARGET: Target = Target { arch: 80, multiprocessors: 108, shared_bytes: 163 * 1024, map: DType::F32 };
+pub const TARGET: Target =
+    Target { arch: 80, multiprocessors: 108, shared_bytes: 163 * 1024, map: DType::F32 };
 
 fn program(graph: &Graph, blocks: Option<Target>) -> Arc<Program> {
     let options = Options { fuse_blocks: blocks, ..Options::new(Processor::Reference) };
@@ -67,18 +68,69 @@ fn merged_networks_are_the_networks() {
     check("yolov7-tiny", &inference(images, &network("yolov7-tiny", 3)), images, 1e-5);
 }
 
+/// The scopes of the steps that are not `SplitConv`s, chains without or chains with a kept middle map, and those
+/// of each of these.
+fn scopes(program: &Program) -> [Vec<&str>; 4] {
+    let mut scopes: [Vec<&str>; 4] = Default::default();
+    for step in &program.steps {
+        let kind = match (step.op.downcast::<SplitConv>(), step.op.downcast::<ConvChain>()) {
+            (Some(_), _) => 1,
+            (_, Some(chain)) => 2 + usize::from(chain.keep_middle),
+            _ => 0,
+        };
+        scopes[kind].push(&step.scope);
+    }
+    scopes
+}
+
+fn count(scopes: &[&str], part: &str) -> usize {
+    scopes.iter().filter(|scope| scope.contains(part)).count()
+}
+
 #[test]
 fn every_csp_and_elan_block_is_merged() {
+    // Stages of 64, 32, 16 and 8 pixels a side: eight in each network, and a pooling pyramid.
     let images = Shape::new(1, 256, 256, 3);
-    let count = |name: &'static str| merged(&program(&inference(images, &network(name, 3)), Some(TARGET)));
-    assert_eq!(count("csp-nano"), [9, 16, 0]);
-    assert_eq!(count("elan-nano"), [9, 0, 8]);
-    assert_eq!(count("yolov7-tiny"), [9, 0, 8]);
-    let splits = |name: &'static str| {
-        merged(&program(&training(images, &network(name, 3), Wanted::STEP), Some(TARGET)))
-    };
-    assert_eq!(splits("csp-nano"), [9, 0, 0]);
-    assert_eq!(splits("elan-nano"), [9, 0, 0]);
+    for map in [DType::F32, DType::F16] {
+        let target = Target { map, ..TARGET };
+        let csp = program(&inference(images, &network("csp-nano", 3)), Some(target));
+        let [others, splits, chains, _] = scopes(&csp);
+        assert_eq!(count(&splits, ".crossing"), 9, "{map}");
+        assert_eq!(count(&others, ".entry"), 0, "{map}");
+        // Two bottlenecks a stage, nothing of which runs outside of a chain.
+        assert_eq!(count(&chains, ".block."), 16, "{map}");
+        assert_eq!(count(&others, ".block."), 0, "{map}");
+        // Each head's two convolutions.
+        assert_eq!(count(&chains, ".predict"), 3, "{map}");
+
+        let elan = program(&inference(images, &network("elan-nano", 3)), Some(target));
+        let [others, splits, _, stacks] = scopes(&elan);
+        assert_eq!(count(&splits, ".crossing"), 9, "{map}");
+        assert_eq!(count(&stacks, ".stack1"), 8, "{map}");
+        assert_eq!(count(&others, ".stack"), 0, "{map}");
+    }
+    for name in ["csp-nano", "elan-nano"] {
+        let program = program(&training(images, &network(name, 3), Wanted::STEP), Some(TARGET));
+        assert_eq!(merged(&program), [9, 0, 0], "{name}");
+    }
+}
+
+#[test]
+fn small_maps_and_wide_maps_are_left_alone() {
+    // At 64 pixels the last stages have 4 and 2 a side: a tile is four times what there is to compute.
+    let images = Shape::new(1, 64, 64, 3);
+    let csp = program(&inference(images, &network("csp-nano", 3)), Some(TARGET));
+    let [others, _, chains, _] = scopes(&csp);
+    assert_eq!(count(&chains, "stage2.block."), 2);
+    assert_eq!(count(&chains, "stage3.block."), 2);
+    assert_eq!(count(&others, "stage4.block."), 4);
+    assert_eq!(count(&others, "stage5.block."), 4);
+    // The last stage of YOLOv7-tiny has stacks of 256 channels.
+    let images = Shape::new(1, 256, 256, 3);
+    let wide = program(&inference(images, &network("yolov7-tiny", 3)), Some(TARGET));
+    let [others, _, _, stacks] = scopes(&wide);
+    assert_eq!(count(&stacks, ".stack1"), 7);
+    assert_eq!(count(&others, "stage5.stack"), 2);
 }
 
 /// Bytes that the merged ops of a program move less than their convolutions apart, by their operands.
@@ -115,14 +167,27 @@ fn merging_takes_no_more_memory() {
         for side in [64, 256, 416] {
             for batch in [1, 4] {
                 let images = Shape::new(batch, side, side, 3);
-                for graph in [
-                    inference(images, &network(name, 3)),
-                    training(images, &network(name, 3), Wanted::STEP),
-                ] {
+                for graph in
+                    [inference(images, &network(name, 3)), training(images, &network(name, 3), Wanted::STEP)]
+                {
                     let (apart, blocks) = (program(&graph, None), program(&graph, Some(TARGET)));
                     let arena = |program: &Program| program.report.arena_bytes;
-                    println!("{name} {images} {:?}: {} apart, {} merged", graph.mode(), arena(&apart), arena(&blocks));
-                    assert!(arena(&blocks) <= arena(&apart), "{name} {images} {:?}", graph.mode());
+                    let bound = |program: &Program| program.report.bound_bytes;
+                    println!(
+                        "{name} {images} {:?}: {} of bound {} apart, {} of {} merged",
+                        graph.mode(),
+                        arena(&apart),
+                        bound(&apart),
+                        arena(&blocks),
+                        bound(&blocks)
+                    );
+                    assert!(bound(&blocks) <= bound(&apart), "{name} {images} {:?}", graph.mode());
+                    // How near the plan comes to the bound is a matter of luck.
+                    assert!(
+                        arena(&blocks) * 100 <= arena(&apart) * 101,
+                        "{name} {images} {:?}",
+                        graph.mode()
+                    );
                     assert_eq!(blocks.report.copies, apart.report.copies, "{name}");
                 }
             }

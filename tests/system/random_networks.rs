@@ -219,7 +219,8 @@ fn differences(graph: &Graph, images: Shape, seed: u64) -> Vec<String> {
             machines.push((name, tolerance, floor, machine));
         }
     }
-    for (device, tolerance, floor) in [(Device::Reference, 1e-7, 1e-6), (Device::cpu(2).unwrap(), 1e-3, 1e-3)] {
+    for (device, tolerance, floor) in [(Device::Reference, 1e-7, 1e-6), (Device::cpu(2).unwrap(), 1e-3, 1e-3)]
+    {
         let machine = Machine::with_options(&device, graph, &state, |options| {
             options.fuse_blocks = Some(TARGET);
         });

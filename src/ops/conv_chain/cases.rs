@@ -78,8 +78,20 @@ pub fn cases() -> Vec<Case> {
             true,
             31,
         ),
-        case(ConvChain { first: plain(1), second: plain(3), keep_middle: false }, [1, 5, 9, 8], [8, 8, 0], true, 32),
-        case(ConvChain { first: plain(3), second: plain(1), keep_middle: true }, [1, 5, 9, 8], [8, 8, 0], false, 33),
+        case(
+            ConvChain { first: plain(1), second: plain(3), keep_middle: false },
+            [1, 5, 9, 8],
+            [8, 8, 0],
+            true,
+            32,
+        ),
+        case(
+            ConvChain { first: plain(3), second: plain(1), keep_middle: true },
+            [1, 5, 9, 8],
+            [8, 8, 0],
+            false,
+            33,
+        ),
         case(
             ConvChain { first: unit(1, Leaky), second: unit(5, Leaky), keep_middle: false },
             [1, 6, 7, 8],

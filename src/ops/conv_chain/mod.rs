@@ -101,7 +101,8 @@ impl Op for ConvChain {
 
     fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         if !Self::takes(&self.first) || !Self::takes(&self.second) || self.first.residual {
-            let message = "takes convolutions of stride 1 that keep the map's size, and a residual on the second only";
+            let message =
+                "takes convolutions of stride 1 that keep the map's size, and a residual on the second only";
             return Err(Error::shape(self.name(), inputs, message));
         }
         super::expect_inputs(self.name(), inputs, self.count())?;
@@ -114,10 +115,7 @@ impl Op for ConvChain {
         let first = self.first.cost(&inputs[..self.second_weight()], &[middle]);
         let second = [&[middle], &inputs[self.second_weight()..]].concat();
         let second = self.second.cost(&second, &outputs[..1]);
-        Cost {
-            flops: first.flops + second.flops,
-            darknet_flops: first.darknet_flops + second.darknet_flops,
-        }
+        Cost { flops: first.flops + second.flops, darknet_flops: first.darknet_flops + second.darknet_flops }
     }
 
     fn makes_maps(&self) -> bool {

@@ -26,8 +26,13 @@ fn the_middle_map_s_padding_is_zero() {
 #[test]
 fn the_cpu_runs_every_case() {
     for case in cases() {
-        let weights: Vec<Shape> =
-            case.shapes.iter().enumerate().filter(|(i, _)| case.dense[*i] || !case.maps[*i]).map(|(_, s)| *s).collect();
+        let weights: Vec<Shape> = case
+            .shapes
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| case.dense[*i] || !case.maps[*i])
+            .map(|(_, s)| *s)
+            .collect();
         check_cpu_weights(&*case.op, &case.shapes, &case.inputs, 1e-4, &weights);
     }
 }
@@ -95,7 +100,8 @@ fn tiles_that_reach_over_the_edge_are_counted() {
 fn a_tile_fits_the_device() {
     // An output of 104×104 pixels in 64 channels: 180 pixels of 64 channels in f32 are 46080 bytes.
     let op = chain(1, 3, false);
-    let [x, first, second] = [Shape::new(8, 104, 104, 64), Shape::new(64, 1, 1, 64), Shape::new(64, 3, 3, 64)];
+    let [x, first, second] =
+        [Shape::new(8, 104, 104, 64), Shape::new(64, 1, 1, 64), Shape::new(64, 3, 3, 64)];
     for shared_bytes in [227 * 1024, 163 * 1024, 99 * 1024, 64 * 1024] {
         for map in [DType::F32, DType::F16] {
             let target = Target { shared_bytes, map, ..TARGET };

@@ -110,7 +110,9 @@ impl Tile {
             middle_chunks,
         };
         // Two stages where three do not fit.
-        [tile, Tile { stages: 2, ..tile }].into_iter().find(|t| t.shared_bytes() <= target.shared_bytes as usize)
+        [tile, Tile { stages: 2, ..tile }]
+            .into_iter()
+            .find(|t| t.shared_bytes() <= target.shared_bytes as usize)
     }
 
     /// Threads of a block.

@@ -12,7 +12,8 @@ fn case(conv: Conv, x: [usize; 4], widths: &[usize], weights: bool, seed: u64) -
     let op = SplitConv { conv, branches: widths.len() };
     let mut shapes = vec![Shape::new(n, h, w, c)];
     shapes.extend(op.affine().map(|_| Shape::new(1, 1, 2, c)));
-    let (mut vectors, mut matrices): (Vec<usize>, Vec<usize>) = (op.affine().into_iter().collect(), Vec::new());
+    let (mut vectors, mut matrices): (Vec<usize>, Vec<usize>) =
+        (op.affine().into_iter().collect(), Vec::new());
     for (branch, &width) in widths.iter().enumerate() {
         matrices.push(op.weight(branch));
         shapes.push(Shape::new(width, 1, 1, c));
@@ -48,12 +49,13 @@ pub fn cases() -> Vec<Case> {
         case(inference(Silu), [1, 13, 15, 40], &[72, 80], true, 8),
         case(inference(Silu), [2, 9, 11, 64], &[32, 32], true, 9),
         case(inference(Leaky), [1, 9, 8, 24], &[100, 60, 36], false, 10),
-        // Training: a prologue, statistics, the weights in f32; one pixel, and a large mean beside a small variance.
+        // Training: a prologue, statistics, the weights in f32 and cast; one pixel, and a large mean beside a
+        // small variance.
         case(training(None), [2, 5, 7, 16], &[8, 8], false, 11),
-        case(training(Some(Silu)), [2, 9, 11, 24], &[16, 24], false, 12),
+        case(training(Some(Silu)), [2, 9, 11, 24], &[16, 24], true, 12),
         case(training(Some(Leaky)), [1, 1, 1, 9], &[3, 5], false, 13),
         case(training(Some(Mish)), [2, 8, 13, 12], &[70, 66], true, 14),
-        case(training(Some(Relu)), [1, 7, 20, 8], &[7, 9, 11, 13], false, 15).map(1, |v| v + 2.0),
+        case(training(Some(Relu)), [1, 7, 20, 8], &[7, 9, 11, 13], true, 15).map(1, |v| v + 2.0),
         case(Conv { bias: true, ..training(None) }, [2, 6, 7, 8], &[8, 12], false, 16)
             .map(2, |v| 50.0 * v)
             .tolerance(1e-4),

@@ -14,7 +14,8 @@ fn by_hand() {
         Shape::new(2, 1, 1, 2),
         Shape::vector(2),
     ];
-    let inputs = [vec![1.0, 2.0, -3.0, 4.0], vec![1.0, 1.0], vec![0.5], vec![1.0, -1.0, 2.0, 0.0], vec![0.0, 1.0]];
+    let inputs =
+        [vec![1.0, 2.0, -3.0, 4.0], vec![1.0, 1.0], vec![0.5], vec![1.0, -1.0, 2.0, 0.0], vec![0.0, 1.0]];
     assert_eq!(op.output_shapes(&shapes).unwrap(), [Shape::new(1, 1, 2, 1), Shape::new(1, 1, 2, 2)]);
     assert_eq!(reference(&op, &shapes, &inputs), [vec![3.5, 1.5], vec![0.0, 3.0, 0.0, 0.0]]);
 }
@@ -22,8 +23,13 @@ fn by_hand() {
 #[test]
 fn the_cpu_runs_every_case() {
     for case in cases() {
-        let weights: Vec<Shape> =
-            case.shapes.iter().enumerate().filter(|(i, _)| case.dense[*i] || !case.maps[*i]).map(|(_, s)| *s).collect();
+        let weights: Vec<Shape> = case
+            .shapes
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| case.dense[*i] || !case.maps[*i])
+            .map(|(_, s)| *s)
+            .collect();
         check_cpu_weights(&*case.op, &case.shapes, &case.inputs, case.tolerance.max(2e-5), &weights);
     }
 }
