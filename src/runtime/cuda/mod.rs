@@ -17,10 +17,7 @@ mod status;
 
 pub use cache::{CACHE_VARIABLE, Cache, CacheSize};
 pub use compiler::{Compiled, Compiler};
-pub use compiler::{Compiled, Compiler};
 pub use cubin::{Parameter, Resources, Table, check_arguments, table as parameter_table};
-pub use cubin::{Parameter, Resources, Table, check_arguments, table as parameter_table};
-pub use driver_status::{DeviceInfo, DriverStatus, OLDEST_ARCH, Problem, driver_status};
 pub use driver_status::{DeviceInfo, DriverStatus, OLDEST_ARCH, driver_status};
 pub use gpu::{Cuda, driver_error, launch};
 pub use launch::{Argument, Define, DeviceView, Kernel, Launch, Operands, Target};
