@@ -5,6 +5,8 @@
 mod device;
 #[path = "emulator/mod.rs"]
 mod emulator;
+#[path = "cuda/fused_blocks.rs"]
+mod fused_blocks;
 #[path = "cuda/kernels.rs"]
 mod kernels;
 #[path = "cuda/losses.rs"]

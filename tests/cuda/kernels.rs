@@ -73,6 +73,7 @@ groups! {
     convolution_candidates: "conv candidate";
     convolution_input_gradient: "conv input gradient";
     convolution_weight_gradient: "conv weight gradient";
+    fused_blocks: "split conv", "conv chain";
     cast: "cast";
     copies: "copy", "slice", "concat", "fill", "stop gradient";
     additions: "add", "weighted sum";

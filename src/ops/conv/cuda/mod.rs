@@ -7,7 +7,7 @@ mod product;
 pub mod tile;
 mod weight_gradient;
 
-pub use forward::ConvCandidate;
+pub use forward::{ConvCandidate, compute_type};
 pub(super) use input_gradient::launch as input_gradient;
 pub(super) use weight_gradient::{launches as weight_gradient, workspace as weight_gradient_workspace};
 
