@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
-use crate::compile::{Options, Program, compile};
+use crate::compile::{Options, Processor, Program, compile};
 use crate::graph::Graph;
 use crate::runtime::Cpu;
 use crate::tensor::Tensor;
@@ -36,11 +36,15 @@ impl Device {
     /// # Errors
     /// As [`crate::compile::compile`].
     pub fn compile(&self, graph: &Graph) -> Result<Arc<Program>> {
-        let cpu = match self {
-            Device::Reference => None,
-            Device::Cpu(cpu) => Some(cpu.clone()),
-        };
-        Ok(Arc::new(compile(graph, Options::new(cpu))?))
+        Ok(Arc::new(compile(graph, Options::new(self.processor()))?))
+    }
+
+    /// What programs of this device are compiled for.
+    pub fn processor(&self) -> Processor {
+        match self {
+            Device::Reference => Processor::Reference,
+            Device::Cpu(cpu) => Processor::Cpu(cpu.clone()),
+        }
     }
 
     /// A session of `graph`, compiled for this device, with parameters and states as a training begins
