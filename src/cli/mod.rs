@@ -1,11 +1,14 @@
 //! The program `gradpath`: one file per command.
 
+mod bench;
 mod detect;
 mod eval;
+mod measure;
 mod options;
 mod output;
 mod run;
 mod summary;
+mod sweep;
 mod train;
 mod weights;
 
@@ -26,6 +29,8 @@ enum Command {
     Detect(detect::Args),
     Summary(summary::Args),
     Run(run::Args),
+    Bench(bench::Args),
+    Sweep(sweep::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -39,6 +44,8 @@ pub fn main() -> anyhow::Result<()> {
         Command::Detect(args) => detect::run(&args)?,
         Command::Summary(args) => summary::run(&args)?,
         Command::Run(args) => run::run(&args)?,
+        Command::Bench(args) => bench::run(&args)?,
+        Command::Sweep(args) => sweep::run(&args)?,
     }
     Ok(())
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::compile::{Memory, Program, ProcessorKind, Slot, Step};
+use crate::compile::{Memory, Program, Slot, Step};
 use crate::ops::Io;
 use crate::runtime::Cpu;
-use crate::tensor::{DType, Element, Tensor, View, ViewMut};
+use crate::tensor::{Element, Tensor, View, ViewMut};
 use crate::{Error, ErrorKind, Result};
 
 /// Memory that begins at a multiple of 64 bytes and stays where it is.
@@ -61,7 +61,7 @@ impl HostSession<f64> {
 
 impl HostSession<f32> {
     pub(super) fn cpu(program: Arc<Program>, cpu: Cpu) -> Result<Self> {
-        if program.processor != ProcessorKind::Cpu(cpu.threads(), cpu.simd()) {
+        if program.cpu != Some((cpu.threads(), cpu.simd())) {
             return Err(Error::internal("the program was compiled for another device"));
         }
         let threads = cpu.clone();
@@ -271,5 +271,5 @@ impl<T: Element> Session for HostSession<T> {
 
 /// The slot of all of persistent buffer `index`.
 fn whole(index: usize, shape: crate::tensor::Shape) -> Slot {
-    Slot { memory: Memory::Persistent(index), offset: 0, shape, pixel_stride: shape.c, dtype: DType::F32 }
+    Slot { memory: Memory::Persistent(index), offset: 0, shape, pixel_stride: shape.c }
 }

@@ -1,5 +1,6 @@
 //! The program as it is called: arguments in; files, standard output, one sentence and a status out.
 
+mod bench;
 mod run;
 mod summary;
 mod train;
