@@ -48,6 +48,7 @@
 //! | [`detect`] | anchors, assignment, decoding, NMS, average precision |
 //! | [`data`] | datasets, augmentation, loader |
 //! | [`train`] | optimiser, schedule, loop, run folders, detectors as files |
+//! | [`selftest`] | whether a device computes what it should |
 //! | [`cli`] | the commands |
 //!
 //! `ARCHITECTURE.md` says how they work together.
@@ -68,6 +69,7 @@ pub mod analysis;
 pub mod detect;
 pub mod data;
 pub mod train;
+pub mod selftest;
 pub mod cli;
 
 #[cfg(test)]

@@ -28,9 +28,15 @@ DEVICE float bf16_bits_to_float(unsigned short bits) { return __uint_as_float(st
 
 // Round to nearest, ties to even; NaN stays NaN.
 DEVICE unsigned short float_to_bf16_bits(float value) {
+#if __CUDA_ARCH__ >= 800
+    unsigned short rounded;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded) : "f"(value));
+    return rounded;
+#else
     unsigned bits = __float_as_uint(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<unsigned short>((bits >> 16) | 0x40u);
     return static_cast<unsigned short>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+#endif
 }
 
 DEVICE float f16_bits_to_float(unsigned short bits) {

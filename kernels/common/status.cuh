@@ -1,15 +1,29 @@
-// How a kernel says that its data are impossible (an index outside of a map): a code in the step's
-// status word, which the session reads with the outputs. The codes are those of `runtime::cuda::DataError`.
+// How a kernel says that its data are impossible (an index outside of a map): one word in the step's
+// status, which the session reads with the outputs. `runtime::cuda::DataError` reads it back; a test
+// holds the two lists together.
 #pragma once
+#include "common/intrinsics.cuh"
 
 enum DataError : unsigned {
     DATA_ERROR_NONE,
-    DATA_ERROR_INDEX,  // an index that is no whole number, or outside of what it points into
-    DATA_ERROR_CLASS,  // a class that is no whole number, or outside of the classes
-    DATA_ERROR_STEP,   // a step number below 1
-    DATA_ERROR_MATCH,  // a row of a match table that no assignment writes
+    DATA_ERROR_INDEX,         // an index that is no whole number, or outside of what it points into
+    DATA_ERROR_CLASS,         // a label that is no whole number, or none of the classes
+    DATA_ERROR_STEP,          // a step count below 1
+    DATA_ERROR_MATCH_USED,    // a row of a match table that is neither used nor unused
+    DATA_ERROR_MATCH_IMAGE,   // … whose image is no index, or outside of the batch
+    DATA_ERROR_MATCH_Y,       // … whose row of cells is no index, or outside of the map
+    DATA_ERROR_MATCH_X,       // … whose column of cells is no index, or outside of the map
+    DATA_ERROR_MATCH_ANCHOR,  // … whose anchor is no index, or none of the level's
+    DATA_ERROR_MATCH_CLASS,   // … whose class is no index, or none of the classes
+    DATA_ERROR_MATCH_BOX,     // … whose box is not finite, or has no area
 };
 
-// The first code to come stays. Which one that is may depend on the schedule where several kinds of
-// damage meet in one step; whether the step fails does not.
-DEVICE void report_data_error(unsigned* status, DataError code) { atomicCAS(status, 0u, static_cast<unsigned>(code)); }
+// The row of an error that is about none, or about one past what the word can hold.
+constexpr unsigned data_error_no_row = 0xffffffu;
+
+// The word has the code in its low 8 bits, and above them how far the row is from 2²⁴ − 1. The largest
+// word stays, so the lowest row is named, whatever the order in which threads come.
+DEVICE void report_data_error(unsigned* status, DataError code, unsigned row = data_error_no_row) {
+    unsigned held = row < data_error_no_row ? row : data_error_no_row;
+    atomicMax(status, (data_error_no_row - held) << 8 | static_cast<unsigned>(code));
+}

@@ -50,6 +50,19 @@ DEVICE void load_pack(float (&into)[count], const T* from) {
     for (int i = 0; i < count; i++) into[i] = to_float(pack.at[i]);
 }
 
+// The same in steps of `pack` elements, of which the address must be a multiple.
+template <int count, int pack, class T>
+DEVICE void load_packs(float (&into)[count], const T* from) {
+    static_assert(count % pack == 0, "the steps must cover the elements");
+#pragma unroll
+    for (int i = 0; i < count; i += pack) {
+        float part[pack];
+        load_pack(part, from + i);
+#pragma unroll
+        for (int j = 0; j < pack; j++) into[i + j] = part[j];
+    }
+}
+
 // Writes `count` floats, rounded.
 template <int count, class T>
 DEVICE void store_pack(T* to, const float (&from)[count]) {
@@ -57,4 +70,17 @@ DEVICE void store_pack(T* to, const float (&from)[count]) {
 #pragma unroll
     for (int i = 0; i < count; i++) pack.at[i] = from_float<T>(from[i]);
     *reinterpret_cast<Pack<T, count>*>(to) = pack;
+}
+
+// The same in steps of `pack` elements.
+template <int count, int pack, class T>
+DEVICE void store_packs(T* to, const float (&from)[count]) {
+    static_assert(count % pack == 0, "the steps must cover the elements");
+#pragma unroll
+    for (int i = 0; i < count; i += pack) {
+        float part[pack];
+#pragma unroll
+        for (int j = 0; j < pack; j++) part[j] = from[i + j];
+        store_pack(to + i, part);
+    }
 }

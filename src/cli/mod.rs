@@ -2,11 +2,13 @@
 
 mod bench;
 mod detect;
+mod doctor;
 mod eval;
 mod measure;
 mod options;
 mod output;
 mod run;
+mod selftest;
 mod summary;
 mod sweep;
 mod train;
@@ -31,6 +33,8 @@ enum Command {
     Run(run::Args),
     Bench(bench::Args),
     Sweep(sweep::Args),
+    Selftest(selftest::Args),
+    Doctor(doctor::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -46,6 +50,8 @@ pub fn main() -> anyhow::Result<()> {
         Command::Run(args) => run::run(&args)?,
         Command::Bench(args) => bench::run(&args)?,
         Command::Sweep(args) => sweep::run(&args)?,
+        Command::Selftest(args) => selftest::run(&args)?,
+        Command::Doctor(args) => doctor::run(&args)?,
     }
     Ok(())
 }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use clap::ValueEnum;
 
 use crate::device::Device;
+use crate::runtime::cuda::{Cuda, driver_is_present};
+use crate::tensor::DType;
 use crate::zoo::Network;
 use crate::{Error, Result};
 
@@ -52,10 +54,12 @@ impl fmt::Display for Size {
 /// A device by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DeviceName {
-    /// The best that works here: for now the cpu
+    /// An NVIDIA GPU where one works, else the cpu; says which and why
     Auto,
     /// The host's processor, in f32
     Cpu,
+    /// An NVIDIA GPU
+    Cuda,
     /// Naive kernels in f64: slow, and what the others are held against
     Reference,
 }
@@ -66,6 +70,12 @@ pub struct DeviceOptions {
     /// The device to run on
     #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
     device: DeviceName,
+    /// Which GPU, counted from 0
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    gpu: u16,
+    /// How a GPU stores maps: f32, bf16 or f16; weights and sums are f32 always
+    #[arg(long, value_enum, default_value_t = MapType::F32)]
+    dtype: MapType,
     /// Threads of the cpu device; 0: as many as the machine has
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1024))]
     threads: u16,
@@ -75,11 +85,57 @@ impl DeviceOptions {
     /// The device.
     ///
     /// # Errors
-    /// Where the operating system refuses the threads.
+    /// Where it cannot be had.
     pub fn open(&self) -> Result<Device> {
         match self.device {
-            DeviceName::Auto | DeviceName::Cpu => Device::cpu(usize::from(self.threads)),
+            DeviceName::Auto => self.open_best(),
+            DeviceName::Cpu => self.open_cpu(),
+            DeviceName::Cuda => Ok(Device::Cuda(Cuda::open(usize::from(self.gpu), self.dtype.into())?)),
             DeviceName::Reference => Ok(Device::Reference),
+        }
+    }
+
+    fn open_cpu(&self) -> Result<Device> {
+        if self.dtype != MapType::F32 {
+            let message = "the cpu device computes in f32 only";
+            return Err(Error::invalid(message).fix("leave --dtype out, or use --device cuda"));
+        }
+        Device::cpu(usize::from(self.threads))
+    }
+
+    /// The GPU where it works. Where there is a driver and still no working device, says why: its owner
+    /// would want to know.
+    fn open_best(&self) -> Result<Device> {
+        match Cuda::open(usize::from(self.gpu), self.dtype.into()) {
+            Ok(cuda) => Ok(Device::Cuda(cuda)),
+            Err(error) => {
+                let device = self.open_cpu()?;
+                if driver_is_present() {
+                    eprintln!("using {device}, since the GPU cannot be used: {error}");
+                }
+                Ok(device)
+            }
+        }
+    }
+}
+
+/// How maps are stored on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MapType {
+    /// Single precision
+    F32,
+    /// bfloat16: half the memory, and tensor cores, from sm_80
+    Bf16,
+    /// Half precision: half the memory, and tensor cores; for inference
+    F16,
+}
+
+impl From<MapType> for DType {
+    fn from(value: MapType) -> Self {
+        match value {
+            MapType::F32 => DType::F32,
+            MapType::Bf16 => DType::Bf16,
+            MapType::F16 => DType::F16,
         }
     }
 }

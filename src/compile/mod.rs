@@ -18,11 +18,11 @@ use std::sync::Arc;
 use lowered::Lowered;
 pub use place::UnavoidableCopy;
 use place::{Placed, Window};
-use stored::element_types;
 pub use plan::{Plan, Request, plan};
 pub use processor::{Processor, ProcessorKind};
 pub use program::{Memory, Persistent, Program, Slot, Step};
 pub use report::{MemoryReport, Resident};
+use stored::element_types;
 
 use crate::graph::{Graph, Mode, Node, Source};
 use crate::ops::Value;

@@ -17,7 +17,7 @@ pub struct Resident {
 }
 
 /// The memory of a program, in bytes.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct MemoryReport {
     /// The arena: what is really held for the step's own values.
     pub arena_bytes: usize,

@@ -14,7 +14,7 @@ pub(super) fn element_types(lowered: &Lowered, map: DType) -> Vec<DType> {
     for node in &lowered.nodes {
         let maps = node.inputs.iter().any(|v| types[v.index()] == map);
         for (index, output) in node.outputs.iter().enumerate() {
-            let is_map = node.op.is_map(index) && (maps || node.op.makes_maps());
+            let is_map = node.op.stores_map(index, maps);
             types[output.index()] = match (node.op.layout(), node.inputs.first()) {
                 // A window has the type of what it is a window of.
                 (Layout::Slice { .. } | Layout::Identity, Some(source)) => types[source.index()],

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::compile::{Memory, Program, Slot, Step};
+use crate::compile::{Memory, ProcessorKind, Program, Slot, Step};
 use crate::ops::Io;
 use crate::runtime::Cpu;
-use crate::tensor::{Element, Tensor, View, ViewMut};
+use crate::tensor::{DType, Element, Tensor, View, ViewMut};
 use crate::{Error, ErrorKind, Result};
 
 /// Memory that begins at a multiple of 64 bytes and stays where it is.
@@ -61,7 +61,7 @@ impl HostSession<f64> {
 
 impl HostSession<f32> {
     pub(super) fn cpu(program: Arc<Program>, cpu: Cpu) -> Result<Self> {
-        if program.cpu != Some((cpu.threads(), cpu.simd())) {
+        if program.processor != ProcessorKind::Cpu(cpu.threads(), cpu.simd()) {
             return Err(Error::internal("the program was compiled for another device"));
         }
         let threads = cpu.clone();
@@ -212,15 +212,7 @@ impl<T: Element> Session for HostSession<T> {
                 continue;
             }
             let slot = whole(index, persistent.shape);
-            let Some(tensor) = state.get(&persistent.name) else {
-                return Err(Error::invalid(format!("the weights have no {:?}", persistent.name)));
-            };
-            if tensor.shape() != persistent.shape {
-                let shapes = [tensor.shape(), persistent.shape];
-                let message = format!("{:?} has another shape than the network's", persistent.name);
-                return Err(Error::shape("load", &shapes, message));
-            }
-            self.write(&slot, tensor)?;
+            self.write(&slot, super::loaded(state, &persistent.name, persistent.shape)?)?;
         }
         Ok(())
     }
@@ -233,12 +225,9 @@ impl<T: Element> Session for HostSession<T> {
     fn feed(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         let program = self.program.clone();
         let Some((_, slot)) = program.inputs.iter().find(|(n, _)| n == name) else {
-            return Err(Error::invalid(format!("the program has no input {name:?}")));
+            return Err(super::no_input(name));
         };
-        if slot.shape != tensor.shape() {
-            let shapes = [tensor.shape(), slot.shape];
-            return Err(Error::shape("feed", &shapes, format!("input {name:?} has another shape")));
-        }
+        super::expect_input_shape(name, tensor.shape(), slot.shape)?;
         self.write(slot, tensor)
     }
 
@@ -259,7 +248,7 @@ impl<T: Element> Session for HostSession<T> {
     fn output(&self, name: &str) -> Result<Tensor> {
         match self.program.outputs.iter().find(|(n, _)| n == name) {
             Some((_, slot)) => self.read(slot),
-            None => Err(Error::invalid(format!("the program has no output {name:?}"))),
+            None => Err(super::no_output(name)),
         }
     }
 
@@ -271,5 +260,5 @@ impl<T: Element> Session for HostSession<T> {
 
 /// The slot of all of persistent buffer `index`.
 fn whole(index: usize, shape: crate::tensor::Shape) -> Slot {
-    Slot { memory: Memory::Persistent(index), offset: 0, shape, pixel_stride: shape.c }
+    Slot { memory: Memory::Persistent(index), offset: 0, shape, pixel_stride: shape.c, dtype: DType::F32 }
 }

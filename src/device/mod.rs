@@ -1,5 +1,6 @@
 //! Devices: how each runs a program, by calling the ops.
 
+pub mod cuda;
 mod host;
 
 use std::collections::BTreeMap;
@@ -7,11 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::compile::{Options, Processor, Program, compile};
 use crate::graph::Graph;
 use crate::runtime::Cpu;
-use crate::tensor::Tensor;
+use crate::runtime::cuda::Cuda;
+use crate::tensor::{Shape, Tensor};
+use crate::{Error, Result};
 
 /// Something that runs programs.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub enum Device {
     Reference,
     /// The host's processor, in f32.
     Cpu(Cpu),
+    /// An NVIDIA GPU.
+    Cuda(Cuda),
 }
 
 impl Device {
@@ -44,6 +48,7 @@ impl Device {
         match self {
             Device::Reference => Processor::Reference,
             Device::Cpu(cpu) => Processor::Cpu(cpu.clone()),
+            Device::Cuda(cuda) => Processor::Cuda(cuda.target()),
         }
     }
 
@@ -66,6 +71,7 @@ impl Device {
         match self {
             Device::Reference => Ok(Box::new(host::HostSession::reference(program)?)),
             Device::Cpu(cpu) => Ok(Box::new(host::HostSession::cpu(program, cpu.clone())?)),
+            Device::Cuda(cuda) => Ok(Box::new(cuda::CudaSession::new(program, cuda.clone())?)),
         }
     }
 }
@@ -75,6 +81,7 @@ impl fmt::Display for Device {
         match self {
             Device::Reference => write!(f, "reference (f64)"),
             Device::Cpu(cpu) => write!(f, "cpu ({} threads, {})", cpu.threads(), cpu.simd()),
+            Device::Cuda(cuda) => write!(f, "{cuda}"),
         }
     }
 }
@@ -110,7 +117,8 @@ pub trait Session: Send {
         false
     }
 
-    /// Runs one step.
+    /// Runs one step. A device of its own may only begin it: then reading an output or the state waits for
+    /// it, and says what went wrong.
     ///
     /// # Errors
     /// What the ops say of the data.
@@ -155,4 +163,31 @@ pub trait Session: Send {
 
     /// Bytes of device memory held: arena, parameters and states.
     fn held_bytes(&self) -> usize;
+}
+
+/// The tensor that a parameter or a state is loaded from.
+fn loaded<'a>(state: &'a BTreeMap<String, Tensor>, name: &str, shape: Shape) -> Result<&'a Tensor> {
+    let Some(tensor) = state.get(name) else {
+        return Err(Error::invalid(format!("the weights have no {name:?}")));
+    };
+    if tensor.shape() != shape {
+        let message = format!("{name:?} has another shape than the network's");
+        return Err(Error::shape("load", &[tensor.shape(), shape], message));
+    }
+    Ok(tensor)
+}
+
+fn no_input(name: &str) -> Error {
+    Error::invalid(format!("the program has no input {name:?}"))
+}
+
+fn no_output(name: &str) -> Error {
+    Error::invalid(format!("the program has no output {name:?}"))
+}
+
+fn expect_input_shape(name: &str, got: Shape, wanted: Shape) -> Result<()> {
+    if got == wanted {
+        return Ok(());
+    }
+    Err(Error::shape("feed", &[got, wanted], format!("input {name:?} has another shape")))
 }

@@ -17,18 +17,61 @@ pub struct Case {
     pub inputs: Vec<Vec<f32>>,
     /// Which inputs are maps: those may be stored in two bytes, and lie in a channel slice.
     pub maps: Vec<bool>,
+    /// Which inputs are never in a slice, maps or not: weights in the maps' element type.
+    pub dense: Vec<bool>,
     /// What an f32 kernel may differ by from the f64 reference: `tolerance · (1 + |reference|)`.
     pub tolerance: f64,
 }
 
 impl Case {
+    /// A case of `op` without inputs yet: [`Case::map_input`] and [`Case::f32_input`] add them in order.
+    pub fn new(op: impl Op) -> Self {
+        Case {
+            op: Arc::new(op),
+            shapes: Vec::new(),
+            inputs: Vec::new(),
+            maps: Vec::new(),
+            dense: Vec::new(),
+            tolerance: 1e-5,
+        }
+    }
+
+    /// Adds an input that is a map.
+    pub fn map_input(mut self, shape: Shape, values: Vec<f32>) -> Self {
+        self.maps.push(true);
+        self.dense.push(false);
+        self.shapes.push(shape);
+        self.inputs.push(values);
+        self
+    }
+
+    /// Adds an input that is f32 always, and dense: a weight, a vector, a table.
+    pub fn f32_input(mut self, shape: Shape, values: Vec<f32>) -> Self {
+        self.maps.push(false);
+        self.dense.push(false);
+        self.shapes.push(shape);
+        self.inputs.push(values);
+        self
+    }
+
     /// A case of `op` on inputs drawn uniformly from ±1. Inputs with several pixels are maps: see
     /// [`Case::f32_inputs`].
     pub fn random(op: impl Op, shapes: &[Shape], seed: u64) -> Self {
         let mut random = Random::new(seed);
         let inputs = shapes.iter().map(|s| (0..s.elements()).map(|_| random.uniform(-1.0, 1.0)).collect());
         let maps = shapes.iter().map(|s| s.h * s.w > 1).collect();
-        Case { op: Arc::new(op), shapes: shapes.to_vec(), inputs: inputs.collect(), maps, tolerance: 1e-5 }
+        let (dense, inputs) = (vec![false; shapes.len()], inputs.collect());
+        Case { op: Arc::new(op), shapes: shapes.to_vec(), inputs, maps, dense, tolerance: 1e-5 }
+    }
+
+    /// Says that these inputs are stored as maps are, but never in a slice: weights that were cast.
+    pub fn dense_inputs(mut self, inputs: &[usize]) -> Self {
+        for &input in inputs {
+            if let (Some(map), Some(dense)) = (self.maps.get_mut(input), self.dense.get_mut(input)) {
+                (*map, *dense) = (true, true);
+            }
+        }
+        self
     }
 
     /// Says that these inputs are f32 always, and dense: weights, vectors, tables.

@@ -4,6 +4,8 @@
 //! [`mod@column`]. The capacity is fixed, so that a step is one program; rows that are not used are all
 //! zero, may lie anywhere in the table, and every op of the loss gives zeros for them.
 
+pub mod cuda;
+
 use std::ops::Range;
 
 use crate::runtime::Cpu;
@@ -224,9 +226,8 @@ fn check<T: Element>(row: &[T], limits: &Limits) -> Result<(), String> {
     Ok(())
 }
 
-#[cfg(test)]
 pub mod testing {
-    //! Handmade tables.
+    //! Handmade tables, for tests and cases.
 
     use super::column;
     use crate::tensor::{Random, Shape};
@@ -238,6 +239,50 @@ pub mod testing {
 
     /// A row that is not used.
     pub const UNUSED: [f32; column::COUNT] = [0.0; column::COUNT];
+
+    /// Tables that have every kind of row, for a map `[n, h, w, anchors]`: one row, used or not; none used;
+    /// all used; all of one cell; a third unused, many that share cells; more rows than a block counts,
+    /// the used ones far apart.
+    pub fn tables(random: &mut Random, map: Shape, classes: usize) -> Vec<Vec<f32>> {
+        let used = |random: &mut Random, capacity: usize| -> Vec<f32> {
+            let mut rows = random_table(random, map, classes, 4 * capacity + 40);
+            rows = rows
+                .chunks(column::COUNT)
+                .filter(|row| row[column::VALID] != 0.0)
+                .flatten()
+                .copied()
+                .collect();
+            rows.truncate(capacity * column::COUNT);
+            rows
+        };
+        let same = used(random, 1);
+        let mut sparse = UNUSED.repeat(2100);
+        for (row, from) in
+            [0, 31, 32, 1023, 1024, 1500, 2099].into_iter().zip(used(random, 7).chunks(column::COUNT))
+        {
+            sparse[row * column::COUNT..(row + 1) * column::COUNT].copy_from_slice(from);
+        }
+        vec![
+            same.clone(),
+            UNUSED.to_vec(),
+            UNUSED.repeat(5),
+            used(random, 33),
+            same.repeat(70),
+            random_table(random, map, classes, 40),
+            random_table(random, map, classes, 300),
+            sparse,
+        ]
+    }
+
+    /// The shape of a table.
+    pub fn shape(table: &[f32]) -> Shape {
+        Shape::new(1, 1, table.len() / column::COUNT, column::COUNT)
+    }
+
+    /// Elements of `shape`, uniform in ±`bound`.
+    pub fn uniform(random: &mut Random, shape: Shape, bound: f32) -> Vec<f32> {
+        (0..shape.elements()).map(|_| random.uniform(-bound, bound)).collect()
+    }
 
     /// `capacity` rows, about a third unused, at random cells of `map` `[n, h, w, anchors]`: with more
     /// rows than cells many share one.

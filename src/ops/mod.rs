@@ -1,10 +1,13 @@
 //! The ops: one folder each, with definition, gradient, cost, and a kernel for every device.
 
 mod case;
+pub mod cases;
 mod gradient;
+mod grid;
 mod io;
 pub mod matches;
 mod op;
+mod partial_sum;
 pub mod reduce;
 #[cfg(test)]
 pub mod testing;
@@ -15,6 +18,7 @@ pub mod add;
 pub mod average_pool;
 pub mod batch_norm;
 pub mod binary_cross_entropy;
+pub mod cast;
 pub mod ceiling;
 pub mod channel_sum;
 pub mod ciou;

@@ -177,6 +177,11 @@ pub trait Op: fmt::Debug + Send + Sync + Any {
 }
 
 impl dyn Op {
+    /// Whether output `output` is stored as a map, given whether an input is one.
+    pub fn stores_map(&self, output: usize, input_is_map: bool) -> bool {
+        self.is_map(output) && (input_is_map || self.makes_maps())
+    }
+
     /// The op as its concrete type: how the compiler recognises what it can fuse.
     pub fn downcast<T: Op>(&self) -> Option<&T> {
         (self as &dyn Any).downcast_ref()

@@ -22,7 +22,7 @@ pub use optimizer::{
 pub use picture::{label_detections, validation_picture};
 pub use run_folder::{Checkpoint, EpochMetrics, RunFolder};
 pub use schedule::Schedule;
-pub use step::{StepLoss, TrainStep};
+pub use step::{Fed, StepLoss, TrainStep};
 pub use trainer::{Observer, Outcome, Trainer};
 pub use weights::{DetectorWeights, check_weights};
 

@@ -35,6 +35,13 @@ pub struct StepLoss {
     pub dropped: usize,
 }
 
+/// A step that was fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fed {
+    number: usize,
+    dropped: usize,
+}
+
 /// A network's training step on a device.
 pub struct TrainStep {
     session: Box<dyn Session>,
@@ -124,6 +131,22 @@ impl TrainStep {
     /// # Errors
     /// Where the batch has another shape, or the loss is no longer a number.
     pub fn run(&mut self, batch: &Batch, number: usize, schedule: &Schedule) -> Result<StepLoss> {
+        let fed = self.feed(batch, number, schedule)?;
+        self.begin()?;
+        self.losses(&fed)
+    }
+
+    /// Whether [`TrainStep::feed`] may be called before the last step's losses were read: the device
+    /// copies the next batch while it computes.
+    pub fn feeds_ahead(&self) -> bool {
+        self.session.feeds_ahead()
+    }
+
+    /// Hands the device what step `number` (from 0) of `schedule` on `batch` needs.
+    ///
+    /// # Errors
+    /// Where the batch has another shape.
+    pub fn feed(&mut self, batch: &Batch, number: usize, schedule: &Schedule) -> Result<Fed> {
         let mut targets = Vec::new();
         for (image, objects) in batch.targets.iter().enumerate() {
             for object in objects.iter().filter(|o| !o.ignore) {
@@ -147,7 +170,22 @@ impl TrainStep {
             }
         }
         self.session.feed(DECAY, &scalar(schedule.decay_at(number)))?;
-        self.session.run()?;
+        Ok(Fed { number, dropped: assignment.levels.iter().map(|m| m.dropped).sum() })
+    }
+
+    /// Begins the step that was fed.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn begin(&mut self) -> Result<()> {
+        self.session.run()
+    }
+
+    /// The losses of the step that was begun last, which `fed` was handed for.
+    ///
+    /// # Errors
+    /// Where the loss is no longer a number.
+    pub fn losses(&self, fed: &Fed) -> Result<StepLoss> {
         let read = |name: &str| -> Result<f64> { Ok(f64::from(self.session.output(name)?.data()[0])) };
         let loss = StepLoss {
             total: read("total")?,
@@ -158,10 +196,10 @@ impl TrainStep {
             } else {
                 0.0
             },
-            dropped: assignment.levels.iter().map(|m| m.dropped).sum(),
+            dropped: fed.dropped,
         };
         if !loss.total.is_finite() {
-            let message = format!("the loss is no longer a number at step {}", number + 1);
+            let message = format!("the loss is no longer a number at step {}", fed.number + 1);
             return Err(Error::new(ErrorKind::Numeric, message)
                 .fix("train again with a smaller learning rate, e.g. --lr a third of this one"));
         }

@@ -7,7 +7,8 @@ use super::evaluate::{Evaluation, evaluate};
 use super::picture::validation_picture;
 use super::run_folder::{Checkpoint, EpochMetrics, RunFolder};
 use super::weights::DetectorWeights;
-use super::{Optimizer, Schedule, StepLoss, TrainConfig, TrainStep};
+
+use super::{Fed, Optimizer, Schedule, StepLoss, TrainConfig, TrainStep};
 use crate::compile::Program;
 use crate::data::{Dataset, Loader, LoaderOptions, OpenOptions, Split, check_same_classes, open};
 use crate::detect::{AnchorFit, Head, Summary, anchor_fit, anchors_for};
@@ -225,14 +226,26 @@ impl Trainer {
         for epoch in self.metrics.len()..config.epochs {
             observer.epoch(epoch + 1, per_epoch);
             let mut sum = StepLoss::default();
-            for (index, batch) in loader.epoch(epoch as u64).enumerate() {
-                let loss = step.run(&batch?, epoch * per_epoch + index, &schedule)?;
+            let mut done = |loss: StepLoss| {
                 observer.step(&loss, config.batch);
                 sum.total += loss.total;
                 sum.box_loss += loss.box_loss;
                 sum.objectness += loss.objectness;
                 sum.class += loss.class;
+            };
+            let mut running: Option<Fed> = None;
+            for (index, batch) in loader.epoch(epoch as u64).enumerate() {
+                // On a device with memory of its own the batch is on its way while the last step runs.
+                let fed = step.feed(&batch?, epoch * per_epoch + index, &schedule)?;
+                if let Some(last) = running.replace(fed) {
+                    done(step.losses(&last)?);
+                }
+                step.begin()?;
+                if !step.feeds_ahead() {
+                    running.take().map(|fed| step.losses(&fed)).transpose()?.map(&mut done);
+                }
             }
+            running.map(|fed| step.losses(&fed)).transpose()?.map(&mut done);
             let count = per_epoch as f64;
             let mut metrics = EpochMetrics {
                 epoch: epoch + 1,

@@ -1,11 +1,16 @@
 //! An activation on its own; behind a norm or a bias it is fused into its neighbour.
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs, expect_same};
+mod cases;
+
+use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs, expect_same, grid};
 use crate::Result;
 pub use crate::runtime::Activation;
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::runtime::vector::{Lanes, Task, activate, dispatch, zip};
 use crate::tensor::Shape;
+
+pub use cases::cases;
 
 /// `y = act(x)`, elementwise. Gradient: `dx = dy·act'(x)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +74,12 @@ impl Op for Activate {
             None => (0..chunk.shape().pixels()).for_each(|i| activate(cpu, self.0, chunk.pixel(i))),
         })
     }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let launch = Launch::new("activation.cu", "activate").define("ACTIVATION", self.0);
+        let views = [("X_TYPE", operands.input_or(0, 0)), ("Y_TYPE", operands.outputs[0])];
+        Ok(vec![grid::elementwise(launch, views)])
+    }
 }
 
 /// `dx = dy·act'(x)`. Inputs: dy, x, of the same shape; dx over dy where it is free.
@@ -120,6 +131,13 @@ impl Op for ActivateGradient {
                 dispatch(cpu, Row(self.0, chunk.pixel(i), x.pixel(first + i)));
             }
         })
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let launch =
+            Launch::new("activation_gradient.cu", "activation_gradient").define("ACTIVATION", self.0);
+        let (dy, x, dx) = (operands.input_or(0, 0), operands.input(1), operands.outputs[0]);
+        Ok(vec![grid::elementwise(launch, [("DY_TYPE", dy), ("X_TYPE", x), ("DX_TYPE", dx)])])
     }
 }
 

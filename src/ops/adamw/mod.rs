@@ -1,10 +1,15 @@
 //! AdamW: Adam with decoupled weight decay.
 
+mod cases;
 mod cpu;
+mod cuda;
 mod reference;
+
+pub use cases::cases;
 
 use super::{Cost, Io, Op, Tape, Value, expect_inputs, expect_same};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
@@ -120,6 +125,14 @@ impl Op for AdamW {
 
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::run(self, io, cpu)
+    }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::run(self, operands)
     }
 }
 

@@ -1,10 +1,15 @@
 //! Addition over a channel range: the residual add in all its forms (whole, masked, asymmetric), and
 //! where the gradients of several readers meet.
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs, slice};
+mod cases;
+
+use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs, grid, slice};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::{Element, Shape, View, ViewMut};
 use crate::{Error, Result};
+
+pub use cases::cases;
 
 /// `y = a`, with `b` added to the channels from `offset`: `y[.., offset..offset + c_b] += b`.
 ///
@@ -104,6 +109,31 @@ impl Op for Add {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         let b = io.input(1);
         io.chunks_in_place(cpu, |first, chunk| add_chunk(chunk, self.offset, first, b))
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let (b, y) = (operands.input(1), operands.outputs[0]);
+        let launch = Launch::new("add.cu", "add").define("B_TYPE", b.dtype);
+        let (added, offset) = (b.shape.c, self.offset);
+        let a = match operands.inputs[0] {
+            Some(a) if added < y.shape.c => {
+                // Wide packs of a and y, of which b's channels cut some.
+                let mut pack = grid::common_pack(&[a, y, grid::whole_packs(b)]);
+                while offset % pack != 0 {
+                    pack /= 2;
+                }
+                let launch = launch.define("WHOLE", false).define("OFFSET", offset).define("ADDED", added);
+                let launch = launch.define("A_TYPE", a.dtype).define("Y_TYPE", y.dtype);
+                let launch =
+                    [a, y, b].into_iter().fold(launch, |l, view| l.view(view).int(view.pixel_stride));
+                return Ok(vec![grid::per_pack(launch, y.shape, pack).int(y.shape.pixels())]);
+            }
+            a => a,
+        };
+        // In place, or whole: only b's channels change, and all three maps have them.
+        let y = y.channels(offset, added);
+        let views = [("A_TYPE", a.unwrap_or(y)), ("Y_TYPE", y), ("B_TYPE", b)];
+        Ok(vec![grid::elementwise(launch.define("WHOLE", true), views)])
     }
 }
 

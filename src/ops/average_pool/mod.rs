@@ -1,12 +1,16 @@
 //! Global average pooling: what stands between the last map of a classifier and its linear layer.
 
+mod cases;
 mod cpu;
 mod reference;
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs, grid};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
+
+pub use cases::cases;
 
 /// `y[n, 0, 0, c] = mean over (h, w) of x[n, .., .., c]`: `[n, h, w, c]` → `[n, 1, 1, c]`.
 ///
@@ -69,6 +73,14 @@ impl Op for GlobalAveragePool {
         cpu::forward(io, cpu);
         Ok(())
     }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let (x, y) = (operands.input(0), operands.outputs[0]);
+        let columns = grid::Columns::new(x.shape.c, grid::common_pack(&[x, y]));
+        let launch = columns.launch(Launch::new("average_pool.cu", "average_pool"), x.shape.n);
+        let launch = launch.define("X_TYPE", x.dtype).define("Y_TYPE", y.dtype).view(x).int(x.pixel_stride);
+        Ok(vec![launch.view(y).int(y.pixel_stride).int(x.shape.h * x.shape.w)])
+    }
 }
 
 impl Op for GlobalAveragePoolGradient {
@@ -97,6 +109,15 @@ impl Op for GlobalAveragePoolGradient {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::gradient(io, cpu);
         Ok(())
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let (dy, dx) = (operands.input(0), operands.outputs[0]);
+        let launch = Launch::new("average_pool_gradient.cu", "average_pool_gradient");
+        let launch = launch.define("DX_TYPE", dx.dtype).define("DY_TYPE", dy.dtype);
+        let launch = grid::per_pack(launch, dx.shape, grid::common_pack(&[dx, dy]));
+        let launch = launch.view(dx).int(dx.pixel_stride).int(dx.shape.pixels());
+        Ok(vec![launch.view(dy).int(dy.pixel_stride).int(self.h * self.w)])
     }
 }
 

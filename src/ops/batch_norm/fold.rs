@@ -1,8 +1,9 @@
 //! A batch norm as something else: a scale and shift, or a part of the convolution before it.
 
-use super::expect_vectors;
+use super::{cuda, expect_vectors};
 use crate::ops::{Cost, Io, Op, expect_inputs};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::{Element, Shape};
 use crate::{Error, Result};
 
@@ -52,6 +53,14 @@ impl Op for NormAffine {
     fn cpu(&self, io: &mut Io<'_, f32>, _cpu: &Cpu) -> Result<()> {
         self.run(io);
         Ok(())
+    }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        Ok(cuda::norm_affine(self.epsilon, operands))
     }
 }
 
@@ -106,5 +115,13 @@ impl Op for FoldNorm {
 
     fn cpu(&self, io: &mut Io<'_, f32>, _cpu: &Cpu) -> Result<()> {
         self.run(io)
+    }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        Ok(cuda::fold_norm(self.epsilon, operands))
     }
 }

@@ -9,11 +9,14 @@
 //! - [`NormAffine`]: the same as a scale and a shift, for whoever applies it as a prologue.
 //! - [`FoldNorm`]: at inference, the norm folded into the convolution's weight and bias.
 
+mod cases;
+mod cuda;
 mod fold;
 mod normalize;
 mod normalize_gradient;
 mod statistics;
 
+pub use cases::cases;
 pub use fold::{FoldNorm, NormAffine};
 pub use normalize::Normalize;
 pub use normalize_gradient::NormalizeGradient;

@@ -1,7 +1,8 @@
 //! The normalised and activated map.
 
-use super::{NormalizeGradient, expect_vectors};
+use super::{NormalizeGradient, cuda, expect_vectors};
 use crate::ops::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::runtime::vector::{Lanes, Task, dispatch};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::{Shape, View, ViewMut};
@@ -129,6 +130,10 @@ impl Op for Normalize {
             dispatch(cpu, Apply { chunk, first, source, residual, scale, shift, activation });
         });
         Ok(())
+    }
+
+    fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+        Ok(cuda::normalize(self, operands, target))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::expect_vectors;
 use super::normalize::affine;
+use super::{cuda, expect_vectors};
 use crate::ops::{Cost, Io, Op, expect_inputs, pixels_per_chunk, reduce};
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::runtime::vector::{Lanes, Task, dispatch};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::{Shape, View, ViewMut};
@@ -123,6 +124,18 @@ impl Op for NormalizeGradient {
             dispatch(cpu, Apply { chunk, first, dy: source, z, scale, shift, base, slope, activation });
         });
         Ok(())
+    }
+
+    fn is_map(&self, output: usize) -> bool {
+        output == 0
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
+        cuda::normalize_gradient_workspace(inputs[0])
+    }
+
+    fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+        Ok(cuda::normalize_gradient(self, operands, target))
     }
 }
 

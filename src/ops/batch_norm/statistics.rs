@@ -1,10 +1,11 @@
 //! Mean and variance over a batch, and their running averages.
 
-use super::expect_vectors;
+use super::{cuda, expect_vectors};
 use crate::Result;
 use crate::ops::{Cost, Io, Op, expect_inputs};
 use crate::ops::{Gradient, Tape, Value, reduce};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::{Element, Shape, View, ViewMut};
 
 /// `z [n, h, w, c]` → `[1, 1, 2, c]`: the mean and the biased variance of each channel over all pixels.
@@ -83,6 +84,18 @@ impl Op for BatchStatistics {
         }
         Ok(())
     }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
+        cuda::statistics_workspace(inputs[0])
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        Ok(cuda::statistics(operands))
+    }
 }
 
 /// `running' = (1 − momentum)·running + momentum·statistics`, both `[1, 1, 2, c]`; the variance that
@@ -96,11 +109,15 @@ pub struct UpdateRunning {
 }
 
 impl UpdateRunning {
+    /// What makes a biased variance unbiased.
+    pub(super) fn unbiased(&self) -> f64 {
+        self.count as f64 / (self.count.max(2) - 1) as f64
+    }
+
     fn run<T: Element>(&self, io: &mut Io<'_, T>) {
         io.settle(1, 0);
         let statistics = io.input(0);
-        let unbiased = self.count as f64 / (self.count.max(2) - 1) as f64;
-        for (row, factor) in [(0, 1.0), (1, unbiased)] {
+        for (row, factor) in [(0, 1.0), (1, self.unbiased())] {
             for (r, s) in io.outputs[0].pixel(row).iter_mut().zip(statistics.pixel(row)) {
                 *r = T::from_f64((1.0 - self.momentum) * r.to_f64() + self.momentum * factor * s.to_f64());
             }
@@ -146,5 +163,13 @@ impl Op for UpdateRunning {
     fn cpu(&self, io: &mut Io<'_, f32>, _cpu: &Cpu) -> Result<()> {
         self.run(io);
         Ok(())
+    }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        Ok(cuda::update_running(self, operands))
     }
 }

@@ -1,12 +1,16 @@
 //! Binary cross-entropy of logits with a map of targets: the objectness loss.
 
+mod cases;
 mod cpu;
+mod cuda;
 mod reference;
 
+pub use cases::cases;
 pub(super) use cpu::{sigmoid, term};
 
 use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
@@ -113,6 +117,18 @@ impl Op for BinaryCrossEntropy {
         cpu::forward(self.channels, io, cpu);
         Ok(())
     }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
+        cuda::workspace(inputs[1])
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::forward(self.channels, operands)
+    }
 }
 
 impl Op for BinaryCrossEntropyGradient {
@@ -141,6 +157,10 @@ impl Op for BinaryCrossEntropyGradient {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::backward(self.channels, io, cpu);
         Ok(())
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::backward(self.channels, operands)
     }
 }
 

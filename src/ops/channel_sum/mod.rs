@@ -1,8 +1,12 @@
 //! The sum of a map over its pixels: the gradient of a bias.
 
+pub mod cases;
+pub mod cuda;
+
 use super::{Cost, Io, Op, Tape, Value, expect_inputs};
 use crate::Result;
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 
 /// `y[c] = Σ x[pixel, c]`: `[n, h, w, c]` → `[1, 1, 1, c]`.
@@ -55,6 +59,18 @@ impl Op for ChannelSum {
             *y = sums.of(0, c) as f32;
         }
         Ok(())
+    }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], target: &Target) -> usize {
+        cuda::workspace(inputs[0].pixels(), inputs[0].c, target)
+    }
+
+    fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+        Ok(cuda::map(operands.input(0), operands.outputs[0].address, operands.workspace, target))
     }
 }
 

@@ -1,11 +1,16 @@
 //! Complete IoU: how well predicted boxes fit their objects, with a gradient even where they are apart.
 
+mod cases;
 mod cpu;
+mod cuda;
 mod reference;
+
+pub use cases::cases;
 
 use super::decode_box::expect_boxes;
 use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
@@ -94,6 +99,14 @@ impl Op for Ciou {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::forward(io, cpu)
     }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::forward(operands)
+    }
 }
 
 impl Op for CiouGradient {
@@ -120,6 +133,14 @@ impl Op for CiouGradient {
 
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::backward(self.detach_alpha, io, cpu)
+    }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::backward(self.detach_alpha, operands)
     }
 }
 

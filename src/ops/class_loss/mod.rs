@@ -1,11 +1,16 @@
 //! The class loss: each class of a matched anchor a yes-or-no question of its own.
 
+mod cases;
 mod cpu;
+mod cuda;
 mod reference;
+
+pub use cases::cases;
 
 use super::matches::{Limits, expect_table};
 use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
@@ -84,6 +89,18 @@ impl Op for ClassLoss {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::forward(self.label_smoothing, io, cpu)
     }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
+        cuda::workspace(inputs[0])
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::forward(self.label_smoothing, operands)
+    }
 }
 
 impl Op for ClassLossGradient {
@@ -110,6 +127,14 @@ impl Op for ClassLossGradient {
 
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::backward(self.label_smoothing, io, cpu)
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
+        cuda::backward_workspace(inputs[0])
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::backward(self.label_smoothing, operands)
     }
 }
 

@@ -1,10 +1,15 @@
 //! Concatenation by channel. In a compiled program it moves no bytes: its producers write straight
 //! into their slices, and only where a part cannot live there is it copied.
 
-use super::{Cost, Gradient, Io, Layout, Op, Tape, Value, slice};
+mod cases;
+
+use super::{Cost, Gradient, Io, Layout, Op, Tape, Value, copy, slice};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::{Element, Shape};
 use crate::{Error, Result};
+
+pub use cases::cases;
 
 /// `y[.., Σc₀..] = [x₀, x₁, …]`: maps of equal `[n, h, w]` side by side by channel.
 ///
@@ -78,6 +83,17 @@ impl Op for Concat {
     fn cpu(&self, io: &mut Io<'_, f32>, _cpu: &Cpu) -> Result<()> {
         copy_parts(io);
         Ok(())
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let mut offset = 0;
+        let parts = (0..operands.inputs.len()).map(|part| {
+            let x = operands.input(part);
+            let y = operands.outputs[0].channels(offset, x.shape.c);
+            offset += x.shape.c;
+            copy::launch(x, y)
+        });
+        Ok(parts.collect())
     }
 }
 

@@ -1,8 +1,9 @@
 //! The gradient of a convolution's input.
 
-use super::{Geometry, cpu, flops, output_shape, reference};
+use super::{Geometry, cpu, cuda, flops, output_shape, reference};
 use crate::ops::{Cost, Io, Op, expect_inputs};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
@@ -65,5 +66,9 @@ impl Op for ConvInputGradient {
         let (dx, workspace) = (io.outputs[0].reborrow(), &mut *io.workspace);
         cpu::input_gradient(cpu, &self.geometry, dy, weight, self.accumulate, dx, workspace);
         Ok(())
+    }
+
+    fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+        Ok(vec![cuda::input_gradient(self, operands, target)])
     }
 }

@@ -5,7 +5,9 @@
 //! input is read. An *epilogue* is what happens to a sum before it is written: bias, activation,
 //! masked residual, batch statistics.
 
+pub mod cases;
 pub mod cpu;
+pub mod cuda;
 mod geometry;
 mod input_gradient;
 mod pack_weight;
@@ -18,6 +20,7 @@ pub use pack_weight::PackWeight;
 pub use weight_gradient::ConvWeightGradient;
 
 use super::{Cost, Gradient, Io, Op, Tape, Value, channel_sum, expect_inputs};
+use crate::runtime::cuda::{Launch, Operands as DeviceOperands, Target};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::Shape;
 use crate::{Error, Result};
@@ -264,6 +267,14 @@ impl Op for Conv {
             None => cpu::forward(cpu, &self.geometry, x, weight, prologue, epilogue, y, workspace),
         }
         Ok(())
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
+        self.device_workspace(inputs[0], outputs[0], target)
+    }
+
+    fn cuda(&self, operands: &DeviceOperands, target: &Target) -> Result<Vec<Launch>> {
+        self.launches(operands, target)
     }
 }
 

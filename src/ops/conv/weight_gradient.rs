@@ -1,7 +1,8 @@
 //! The gradient of a convolution's weight.
 
-use super::{Geometry, cpu, flops, output_shape, reference};
+use super::{Geometry, cpu, cuda, flops, output_shape, reference};
 use crate::ops::{Cost, Io, Op, expect_inputs};
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::Shape;
 use crate::{Error, Result};
@@ -57,5 +58,17 @@ impl Op for ConvWeightGradient {
             dw.ok_or_else(|| Error::internal("a weight's gradient is dense").in_op("conv weight gradient"))?;
         cpu::weight_gradient(cpu, &self.geometry, x, prologue, dy, dw, None, io.workspace);
         Ok(())
+    }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], target: &Target) -> usize {
+        cuda::weight_gradient_workspace(self, inputs[0], inputs[1], target)
+    }
+
+    fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+        Ok(cuda::weight_gradient(self, operands, target))
     }
 }

@@ -1,9 +1,19 @@
 //! A copy: what the compiler inserts where a value must lie in two places.
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+mod cases;
+
+use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs, grid};
 use crate::Result;
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
 use crate::tensor::Shape;
+
+pub use cases::cases;
+
+/// The launch that copies `x` to `y`, of one shape, whatever their channel slices and element types.
+pub(super) fn launch(x: DeviceView, y: DeviceView) -> Launch {
+    grid::elementwise(Launch::new("copy.cu", "copy"), [("X_TYPE", x), ("Y_TYPE", y)])
+}
 
 /// `y = x` in a buffer of its own, or in another concat's slice.
 #[derive(Clone, Debug)]
@@ -40,5 +50,9 @@ impl Op for Copy {
 
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         io.chunks_in_place(cpu, |_, _| {})
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        Ok(operands.inputs[0].map(|x| launch(x, operands.outputs[0])).into_iter().collect())
     }
 }

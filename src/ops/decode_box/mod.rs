@@ -1,11 +1,16 @@
 //! The boxes that a detection head's raw numbers stand for.
 
+mod cases;
 mod cpu;
+mod cuda;
 mod reference;
+
+pub use cases::cases;
 
 use super::matches::{Limits, expect_table};
 use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
@@ -98,6 +103,15 @@ impl Op for DecodeBox {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::forward(&self.grid, io, cpu)
     }
+
+    /// A box in two bytes would be off by pixels.
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::forward(&self.grid, operands)
+    }
 }
 
 impl Op for DecodeBoxGradient {
@@ -124,6 +138,10 @@ impl Op for DecodeBoxGradient {
 
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::backward(&self.grid, io, cpu)
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::backward(&self.grid, operands)
     }
 }
 

@@ -1,8 +1,9 @@
 //! A constant: what stands where no gradient flows, and where a backward begins.
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+use super::{Case, Cost, Gradient, Io, Op, Tape, Value, expect_inputs, grid};
 use crate::Result;
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 
 /// A map of `shape` with every element `value`. No inputs, no gradient.
@@ -55,4 +56,16 @@ impl Op for Fill {
         io.outputs[0].fill(self.value as f32);
         Ok(())
     }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let launch = grid::elementwise(Launch::new("fill.cu", "fill"), [("Y_TYPE", operands.outputs[0])]);
+        Ok(vec![launch.float(self.value)])
+    }
+}
+
+/// Cases for every device.
+pub fn cases() -> Vec<Case> {
+    let shapes = [Shape::scalar(), Shape::new(2, 3, 5, 7), Shape::new(1, 13, 11, 32)];
+    let case = |shape| Case::random(Fill { shape, value: 0.5 }, &[], 1);
+    shapes.map(case).to_vec()
 }

@@ -1,11 +1,16 @@
 //! The rows of a detection head's map that the loss looks at, and their way back into the map.
 
+mod cases;
 mod cpu;
+mod cuda;
 mod reference;
+
+pub use cases::cases;
 
 use super::matches::{Limits, expect_table};
 use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
@@ -91,6 +96,10 @@ impl Op for Gather {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::gather(io, cpu)
     }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::gather(self.anchors, operands)
+    }
 }
 
 impl Op for Scatter {
@@ -132,6 +141,14 @@ impl Op for Scatter {
 
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::scatter(io, cpu)
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
+        cuda::scatter_workspace(self.map, inputs[0])
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::scatter(operands)
     }
 }
 

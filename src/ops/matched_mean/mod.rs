@@ -1,11 +1,16 @@
 //! The mean over matches of what a loss makes of each.
 
+mod cases;
 mod cpu;
+mod cuda;
 mod reference;
+
+pub use cases::cases;
 
 use super::matches::expect_table;
 use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
@@ -78,6 +83,18 @@ impl Op for MatchedMean {
     fn cpu(&self, io: &mut Io<'_, f32>, _cpu: &Cpu) -> Result<()> {
         cpu::forward(self, io)
     }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
+        cuda::workspace(inputs[0].pixels())
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::forward(self, operands)
+    }
 }
 
 impl Op for MatchedMeanGradient {
@@ -104,6 +121,18 @@ impl Op for MatchedMeanGradient {
 
     fn cpu(&self, io: &mut Io<'_, f32>, _cpu: &Cpu) -> Result<()> {
         cpu::backward(self.scale, io)
+    }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
+        cuda::backward_workspace(inputs[0].pixels())
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::backward(self.scale, operands)
     }
 }
 

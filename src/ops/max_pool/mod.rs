@@ -1,15 +1,20 @@
 //! Max pooling: 2×2 with stride 2 between stages, and the 5×5, 9×9 and 13×13 windows of stride 1 of
 //! spatial pyramid pooling (SPP).
 
+mod cases;
 mod cpu;
+mod cuda;
 mod reference;
 
 use std::ops::Range;
 
 use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
+
+pub use cases::cases;
 
 /// `y[n, oy, ox, c] = max x[n, oy·stride_h − top + i, ox·stride_w − left + j, c]` over the window's
 /// `i < kernel_h`, `j < kernel_w`; what lies outside of the map counts as −∞. The output has
@@ -158,6 +163,14 @@ impl Op for MaxPool {
         cpu::forward(self, io, cpu);
         Ok(())
     }
+
+    fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], _target: &Target) -> usize {
+        cuda::workspace(self, inputs[0], outputs[0])
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        Ok(cuda::forward(self, operands))
+    }
 }
 
 impl Op for MaxPoolGradient {
@@ -189,6 +202,14 @@ impl Op for MaxPoolGradient {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::gradient(&self.pool, io, cpu);
         Ok(())
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
+        cuda::gradient_workspace(&self.pool, inputs[0], inputs[1])
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        Ok(cuda::gradient(&self.pool, operands))
     }
 }
 

@@ -1,12 +1,16 @@
 //! The mean of squares: the plainest loss, for tests, benches and cost measurements.
 
+mod cases;
 mod cpu;
 mod reference;
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs, grid};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
+
+pub use cases::cases;
 
 /// `y = Σ x² / N` over all `N` elements: `[n, h, w, c]` → `[1, 1, 1, 1]`.
 ///
@@ -65,6 +69,26 @@ impl Op for MeanSquare {
         cpu::forward(io, cpu);
         Ok(())
     }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
+        grid::scalar_partials_bytes(inputs[0].elements())
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let [x] = grid::flat([operands.input(0)]);
+        let (pack, elements) = (x.pack(), x.shape.elements());
+        let packs = elements / pack;
+        let runs = grid::runs_of_packs(packs);
+        let first = Launch::new("mean_square.cu", "mean_square").define("X_TYPE", x.dtype);
+        let first = grid::per_pack(first, x.shape, pack).grid(runs.blocks, 1, 1);
+        let first = first.view(x).int(x.pixel_stride).address(operands.workspace).int(packs).int(runs.run);
+        let mean = 1.0 / elements as f64;
+        Ok(vec![first, grid::sum_partials(operands.workspace, runs.blocks, 1, mean, operands.outputs[0])])
+    }
 }
 
 impl Op for MeanSquareGradient {
@@ -96,6 +120,13 @@ impl Op for MeanSquareGradient {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::gradient(io, cpu);
         Ok(())
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let dx = operands.outputs[0];
+        let launch = Launch::new("mean_square_gradient.cu", "mean_square_gradient");
+        let launch = grid::elementwise(launch, [("X_TYPE", operands.input_or(0, 0)), ("DX_TYPE", dx)]);
+        Ok(vec![launch.view(operands.input(1)).float(2.0 / dx.shape.elements() as f64)])
     }
 }
 

@@ -1,10 +1,15 @@
 //! Stochastic gradient descent with momentum.
 
+mod cases;
 mod cpu;
+mod cuda;
 mod reference;
+
+pub use cases::cases;
 
 use super::{Cost, Io, Op, Tape, Value, expect_inputs, expect_same};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
@@ -88,6 +93,14 @@ impl Op for Sgd {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::run(self, io, cpu);
         Ok(())
+    }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::run(self, operands)
     }
 }
 

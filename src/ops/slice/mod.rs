@@ -1,11 +1,16 @@
 //! A channel range of a map. In a compiled program it is a view: no bytes move.
 
+mod cases;
+
 use std::ops::Range;
 
-use super::{Cost, Gradient, Io, Layout, Op, Tape, Value, expect_inputs};
+use super::{Cost, Gradient, Io, Layout, Op, Tape, Value, copy, expect_inputs};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
+
+pub use cases::cases;
 
 /// `y = x[.., start..end]`: the channels `start..end` of every pixel.
 ///
@@ -76,5 +81,10 @@ impl Op for Slice {
         let x = io.input(0).channels(self.start..self.end);
         io.outputs[0].copy_from(x);
         Ok(())
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let x = operands.input(0).channels(self.start, self.end - self.start);
+        Ok(vec![copy::launch(x, operands.outputs[0])])
     }
 }

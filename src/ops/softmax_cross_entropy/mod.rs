@@ -1,10 +1,15 @@
 //! Softmax and cross entropy in one: the loss of a classifier.
 
+mod cases;
 mod cpu;
+mod cuda;
 mod reference;
+
+pub use cases::cases;
 
 use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::{Element, Shape, View};
 use crate::{Error, Result};
 
@@ -95,6 +100,18 @@ impl Op for SoftmaxCrossEntropy {
         cpu::forward(io, &classes, cpu);
         Ok(())
     }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
+        cuda::workspace(inputs[0])
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::forward(operands)
+    }
 }
 
 impl Op for SoftmaxCrossEntropyGradient {
@@ -129,6 +146,10 @@ impl Op for SoftmaxCrossEntropyGradient {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         let classes = classes(self.name(), io.input(1), io.outputs[0].shape().c)?;
         cpu::gradient(io, &classes, cpu)
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        cuda::gradient(operands)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Stop-gradient: the value passes, its gradient does not (THEORY §3, the paper's figure 9).
 
-use super::{Cost, Gradient, Io, Layout, Op, Tape, Value, expect_inputs};
+use super::{Case, Cost, Gradient, Io, Layout, Op, Tape, Value, copy, expect_inputs};
 use crate::Result;
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 
 /// `y = x`, `dx = 0`. In a compiled program it is `x` itself.
@@ -54,4 +55,13 @@ impl Op for StopGradient {
         io.settle(0, 0);
         Ok(())
     }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        Ok(operands.inputs[0].map(|x| copy::launch(x, operands.outputs[0])).into_iter().collect())
+    }
+}
+
+/// Cases for every device: where it runs at all, it copies.
+pub fn cases() -> Vec<Case> {
+    vec![Case::random(StopGradient, &[Shape::new(2, 3, 5, 8)], 1)]
 }

@@ -1,12 +1,16 @@
 //! Nearest-neighbour upsampling: how a coarse map joins a finer one.
 
+mod cases;
 mod cpu;
 mod reference;
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs, grid};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
 use crate::{Error, Result};
+
+pub use cases::cases;
 
 /// `y[n, i, j, c] = x[n, i / factor, j / factor, c]`: `[n, h, w, c]` → `[n, factor·h, factor·w, c]`.
 ///
@@ -82,6 +86,15 @@ impl Op for Upsample {
         cpu::forward(self.factor, io, cpu);
         Ok(())
     }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let (x, y) = (operands.input(0), operands.outputs[0]);
+        let launch = Launch::new("upsample.cu", "upsample").define("FACTOR", self.factor);
+        let launch = launch.define("X_TYPE", x.dtype).define("Y_TYPE", y.dtype);
+        let launch = grid::per_pack(launch, y.shape, grid::common_pack(&[x, y]));
+        let launch = launch.view(y).int(y.pixel_stride).int(y.shape.pixels());
+        Ok(vec![launch.view(x).int(x.pixel_stride).int(y.shape.h).int(y.shape.w)])
+    }
 }
 
 impl Op for UpsampleGradient {
@@ -111,6 +124,15 @@ impl Op for UpsampleGradient {
     fn cpu(&self, io: &mut Io<'_, f32>, cpu: &Cpu) -> Result<()> {
         cpu::gradient(self.factor, io, cpu);
         Ok(())
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let (dy, dx) = (operands.input(0), operands.outputs[0]);
+        let launch = Launch::new("upsample_gradient.cu", "upsample_gradient").define("FACTOR", self.factor);
+        let launch = launch.define("DY_TYPE", dy.dtype).define("DX_TYPE", dx.dtype);
+        let launch = grid::per_pack(launch, dx.shape, grid::common_pack(&[dy, dx]));
+        let launch = launch.view(dx).int(dx.pixel_stride).int(dx.shape.pixels());
+        Ok(vec![launch.view(dy).int(dy.pixel_stride).int(dx.shape.h).int(dx.shape.w)])
     }
 }
 

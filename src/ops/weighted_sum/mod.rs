@@ -1,9 +1,13 @@
 //! A scalar as a weighted sum of scalars: how the terms of a loss are joined.
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, fill};
+use super::{Case, Cost, Gradient, Io, Op, Tape, Value, fill};
 use crate::runtime::Cpu;
+use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::{Element, Shape};
 use crate::{Error, Result};
+
+/// Scalars that one launch of `kernels/weighted_sum.cu` adds.
+const TERMS: usize = 8;
 
 /// `y = Σ wᵢ·xᵢ` over scalars `[1, 1, 1, 1]`. Gradient: `dxᵢ = wᵢ·dy`.
 #[derive(Clone, Debug)]
@@ -74,4 +78,35 @@ impl Op for WeightedSum {
         self.run(io);
         Ok(())
     }
+
+    fn is_map(&self, _output: usize) -> bool {
+        false
+    }
+
+    fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
+        let y = operands.outputs[0];
+        let terms: Vec<usize> = (0..self.weights.len()).collect();
+        let launches = terms.chunks(TERMS).enumerate().map(|(index, terms)| {
+            let launch = Launch::new("weighted_sum.cu", "weighted_sum").block(32).view(y);
+            let mut launch = launch.int(usize::from(index > 0)).int(terms.len());
+            // The pointers that are left over are not read.
+            for i in 0..TERMS {
+                launch = launch.view(terms.get(i).map_or(y, |&term| operands.input(term)));
+            }
+            for i in 0..TERMS {
+                launch = launch.float(terms.get(i).map_or(0.0, |&term| self.weights[term]));
+            }
+            launch
+        });
+        Ok(launches.collect())
+    }
+}
+
+/// Cases for every device: fewer terms than a launch takes, as many, and more.
+pub fn cases() -> Vec<Case> {
+    let case = |count: usize| {
+        let weights = (0..count).map(|i| 0.05 * i as f64 - 0.3).collect();
+        Case::random(WeightedSum { weights }, &vec![Shape::scalar(); count], count as u64)
+    };
+    [1, 3, 8, 9, 20].map(case).to_vec()
 }

@@ -10,6 +10,7 @@ use std::fmt;
 
 use crate::runtime::Activation;
 use crate::tensor::{DType, Shape};
+use crate::{Error, Result};
 
 /// The device that launches are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +54,52 @@ impl DeviceView {
     /// Whether pixels follow each other without other channels between.
     pub fn is_dense(&self) -> bool {
         self.pixel_stride == self.shape.c || self.shape.pixels() <= 1
+    }
+
+    /// As [`DeviceView::pack`], for a kernel that walks over elements and not over pixels: of a dense view
+    /// only the address counts, and a pack may reach from one pixel into the next.
+    pub fn flat_pack(&self) -> usize {
+        if !self.is_dense() {
+            return self.pack();
+        }
+        let size = self.dtype.size();
+        let mut pack = 16 / size;
+        while self.address % (pack * size) as u64 != 0 {
+            pack /= 2;
+        }
+        pack
+    }
+
+    /// The pack with which a kernel can walk over all of `views` at once, element by element.
+    pub fn common_pack(views: &[DeviceView]) -> usize {
+        views.iter().map(DeviceView::flat_pack).min().unwrap_or(1)
+    }
+
+    /// Elements from one pixel to the next; the channels where there is but one pixel.
+    pub fn flat_stride(&self) -> usize {
+        if self.is_dense() { self.shape.c } else { self.pixel_stride }
+    }
+
+    /// The view, where it is stored in f32 as its op's kernels take it: a table, a scalar, a parameter.
+    ///
+    /// # Errors
+    /// Where it is stored otherwise, which is a defect of the compiler.
+    pub fn expect_f32(self) -> Result<DeviceView> {
+        match self.dtype {
+            DType::F32 => Ok(self),
+            other => Err(Error::internal(format!("an operand {} is stored in {other}, not f32", self.shape))),
+        }
+    }
+
+    /// The view, where it is one array of f32: a parameter, its gradient or state.
+    ///
+    /// # Errors
+    /// Where it is not, which is a defect of the compiler.
+    pub fn expect_array(self) -> Result<DeviceView> {
+        match self.is_dense() {
+            true => self.expect_f32(),
+            false => Err(Error::internal(format!("a parameter {} is not dense", self.shape))),
+        }
     }
 
     /// Bytes from the first element to one past the last, whatever lies between.
@@ -158,6 +205,15 @@ impl Argument {
             Argument::Int(_) | Argument::Float(_) => 4,
         }
     }
+
+    /// Its bytes, the lowest first.
+    pub fn bits(&self) -> u64 {
+        match *self {
+            Argument::Address(address) => address,
+            Argument::Int(value) => u64::from(value.cast_unsigned()),
+            Argument::Float(value) => u64::from(value.to_bits()),
+        }
+    }
 }
 
 /// A value of a macro that specialises a kernel.
@@ -169,6 +225,18 @@ pub trait Define {
 impl Define for usize {
     fn text(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Define for f64 {
+    fn text(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl Define for String {
+    fn text(&self) -> String {
+        self.clone()
     }
 }
 

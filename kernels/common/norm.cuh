@@ -1,0 +1,19 @@
+// Scale and shift of a batch norm for a pack of channels.
+#pragma once
+#include "common/map.cuh"
+
+// mean, 1/√(var + ε)·γ and β − mean·scale of the channels from `channel`; VECTOR parameters are read at once.
+template <int vector, int count>
+DEVICE void load_norm(float (&mean)[count], float (&scale)[count], float (&shift)[count], const float* means,
+                      const float* variances, const float* gammas, const float* betas, int channel, float epsilon) {
+    float variance[count], gamma[count], beta[count];
+    load_vector<vector>(mean, means + channel);
+    load_vector<vector>(variance, variances + channel);
+    load_vector<vector>(gamma, gammas + channel);
+    load_vector<vector>(beta, betas + channel);
+#pragma unroll
+    for (int i = 0; i < count; i++) {
+        scale[i] = gamma[i] / sqrtf(variance[i] + epsilon);
+        shift[i] = beta[i] - mean[i] * scale[i];
+    }
+}

@@ -1,0 +1,7 @@
+//! Programs on a CUDA device.
+
+mod launches;
+mod session;
+
+pub use launches::{Addresses, launches};
+pub(in crate::device) use session::CudaSession;

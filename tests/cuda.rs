@@ -1,0 +1,11 @@
+//! The CUDA backend, unmodified, over an emulated GPU (tests/emulator): every kernel against the reference
+//! device, in several schedules; whole training steps; and what a user meets where something is missing.
+
+#[path = "cuda/device.rs"]
+mod device;
+#[path = "emulator/mod.rs"]
+mod emulator;
+#[path = "cuda/kernels.rs"]
+mod kernels;
+#[path = "cuda/training.rs"]
+mod training;
