@@ -74,7 +74,81 @@ impl Ceilings {
     ///
     /// # Errors
     /// As [`Ceilings::measure`].
-    pub fn scalar_loop(device: &Device, x: Shape, turns: usize, how: &str, budget: Duration) -> Result<Ceiling> {
+    pub fn compute(device: &Device, budget: Duration) -> Result<Ceiling> {
+        let scalar = |x, turns, how: &str| scalar_loop(device, x, turns, how, budget);
+        match device.processor() {
+            Processor::Reference => scalar(Shape::new(1, 1, 64, 192), 16, "one thread, f64"),
+            Processor::Cpu(cpu) => {
+                // Eight equal pieces for each thread: 42 pixels of 192 channels are a chunk (8064 elements), and
+                // whole blocks of twelve vectors at every vector width.
+                let pixels = 42 * 8 * cpu.threads();
+                let how = format!("{} threads, {}, f32", cpu.threads(), cpu.simd());
+                scalar(Shape::new(1, 1, pixels, 192), 2048, &how)
+            }
+            Processor::Cuda(target) if has_matrix_units(&target) => matrix_loop(device, &target, budget),
+            Processor::Cuda(_) => scalar(Shape::new(1, 64, 342, 192), 8192, "every thread, f32"),
+        }
+    }
+}
+
+/// A graph of one op on an input `x`.
+fn graph_of(x: Shape, op: impl FnOnce(&mut Graph, Value) -> Result<Value>) -> Result<Graph> {
+    let mut graph = Graph::new(Mode::Inference);
+    let x = graph.input("x", x)?;
+    let y = op(&mut graph, x)?;
+    graph.output("y", y)?;
+    Ok(graph)
+}
+
+/// The least seconds that a run of `graph` took.
+fn least(device: &Device, graph: &Graph, x: Shape, budget: Duration) -> Result<f64> {
+    let x = Tensor::uniform(x, 0.0, 1.0, &mut Random::new(1));
+    let state = graph.initial_state(0);
+    let runner = Runner::new(device, device.compile(graph)?, &state, vec![("x".to_owned(), x)])?;
+    let timings = interleaved(&mut [runner], budget, &mut |_| {})?;
+    Ok(timings.first().map_or(f64::NAN, |timing| timing.least))
+}
+
+/// Bytes of the copy's source where caches are unknown, and at least.
+const LEAST_COPY: usize = 64 << 20;
+/// Bytes of the copy's source on a GPU: several times the last-level cache of any.
+const GPU_COPY: usize = 256 << 20;
+/// The most, on a machine with very large caches.
+const MOST_COPY: usize = 512 << 20;
+/// Channels of what is copied: long runs for any way of copying.
+const COPY_CHANNELS: usize = 1024;
+
+fn memory(device: &Device, budget: Duration) -> Result<Ceiling> {
+    let (bytes, size, caches) = match device.processor() {
+        // Slow, and no one's ceiling: it need not leave the caches.
+        Processor::Reference => (1 << 20, size_of::<f64>(), String::new()),
+        Processor::Cpu(_) => {
+            let cache = last_level_cache();
+            let named = cache.map(|bytes| format!(", last-level cache {} MiB", bytes >> 20));
+            // Source and target together are four times the cache.
+            let bytes = (2 * cache.unwrap_or(0)).clamp(LEAST_COPY, MOST_COPY);
+            (bytes, size_of::<f32>(), named.unwrap_or_default())
+        }
+        Processor::Cuda(target) => (GPU_COPY, target.map.size(), String::new()),
+    };
+    let x = Shape::new(1, 1, bytes / size / COPY_CHANNELS, COPY_CHANNELS);
+    let graph = graph_of(x, |graph, x| graph.apply(Box::new(Copy), &[x]))?;
+    let seconds = least(device, &graph, x, budget)?;
+    let how = format!("a copy of {} MiB by the device's copy kernel{caches}", bytes >> 20);
+    Ok(Ceiling { per_second: 2.0 * (x.elements() * size) as f64 / seconds, how })
+}
+
+/// Bytes of the largest cache of the first core, where the system says so (Linux).
+fn last_level_cache() -> Option<usize> {
+    let caches = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
+    let sizes = caches.flatten().filter_map(|cache| {
+        let text = std::fs::read_to_string(cache.path().join("size")).ok()?;
+        text.trim().strip_suffix('K')?.parse::<usize>().ok().map(|kib| kib << 10)
+    });
+    sizes.max()
+}
+
+fn scalar_loop(device: &Device, x: Shape, turns: usize, how: &str, budget: Duration) -> Result<Ceiling> {
     let graph = graph_of(x, |graph, x| multiply_adds(graph, x, turns))?;
     let flops = super::cost::operations(&graph).mac2;
     let how = format!("fused multiply-adds in registers ({how})");
