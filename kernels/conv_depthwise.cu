@@ -121,12 +121,12 @@ conv_depthwise(const X_TYPE* x, const WEIGHT_TYPE* weight, const float* bias, co
             }
         }
 #if HAS_BIAS
+        float add[VECTOR];
+        load_bias(add, bias, channel, c_out);
 #pragma unroll
-        for (int e = 0; e < VECTOR; e++) {
-            float add = bias[channel + e];
+        for (int p = 0; p < STRIP; p++)
 #pragma unroll
-            for (int p = 0; p < STRIP; p++) sum[p][e] += add;
-        }
+            for (int e = 0; e < VECTOR; e++) sum[p][e] += add[e];
 #endif
     }
     const int outputs = exists ? min(STRIP, out_w - first_x) : 0;

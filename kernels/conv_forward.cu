@@ -38,22 +38,25 @@ conv_forward(const X_TYPE* x, const WEIGHT_TYPE* weight, const float* bias, cons
     const int channel_tiles = (group_out + TILE_N - 1) / TILE_N;
     const int pixel_tile = blockIdx.x / channel_tiles;
     const int first_pixel = pixel_tile * TILE_M;
-    const int first_channel = (blockIdx.x - pixel_tile * channel_tiles) * TILE_N;  // in the group
     const int group = blockIdx.z;
+    // Output channels are counted over all groups.
+    const int first_channel = group * group_out + (blockIdx.x - pixel_tile * channel_tiles) * TILE_N;
+    const int channel_end = (group + 1) * group_out;
 
     Fragment sums;
     sums.begin();
     InputLoader input;
-    input.x = x + group * GROUP_CHANNELS;
-    input.prologue = prologue + (HAS_PROLOGUE ? group * GROUP_CHANNELS : 0);
+    input.x = x;
+    input.prologue = prologue;
+    input.first_channel = group * GROUP_CHANNELS;
     input.c_in = gridDim.z * GROUP_CHANNELS;
     input.stride = x_stride;
     input.h = h;
     input.w = w;
     input.begin(first_pixel, pixels, out_h, out_w);
     WeightLoader weights;
-    weights.weight = weight + static_cast<long long>(group) * group_out * depth;
-    weights.begin(first_channel, group_out, Fragment::channel_of_row);
+    weights.weight = weight;
+    weights.begin(first_channel, channel_end, Fragment::channel_of_row);
 
     // Stage s holds K tile s, s + STAGES, …; STAGES − 1 tiles are under way while one is multiplied.
     auto input_tile = [&](int stage) { return stages + stage * stage_elements; };
@@ -99,18 +102,18 @@ conv_forward(const X_TYPE* x, const WEIGHT_TYPE* weight, const float* bias, cons
 
 #if HAS_BIAS
 #pragma unroll
-    for (int q = 0; q < Fragment::runs; q++)
+    for (int q = 0; q < Fragment::runs; q++) {
+        float add[Fragment::run];
+        load_bias(add, bias, first_channel + sums.column_of(q), channel_end);
 #pragma unroll
-        for (int e = 0; e < Fragment::run; e++) {
-            int channel = first_channel + sums.column_of(q) + e;
-            float add = channel < group_out ? bias[group * group_out + channel] : 0.0f;
+        for (int r = 0; r < Fragment::rows; r++)
 #pragma unroll
-            for (int r = 0; r < Fragment::rows; r++) sums.at(r, q, e) += add;
-        }
+            for (int e = 0; e < Fragment::run; e++) sums.at(r, q, e) += add[e];
+    }
 #endif
 #if HAS_STATISTICS
     tile_statistics(sums, reinterpret_cast<float*>(shared), statistics, pixel_tile, first_pixel, pixels, first_channel,
-                    group, group_out);
+                    channel_end);
 #endif
     const Output out = {y, y_stride, residual, residual_stride, residual_channels};
 #pragma unroll
@@ -120,11 +123,11 @@ conv_forward(const X_TYPE* x, const WEIGHT_TYPE* weight, const float* bias, cons
 #pragma unroll
         for (int q = 0; q < Fragment::runs; q++) {
             int channel = first_channel + sums.column_of(q);
-            if (channel >= group_out) continue;
+            if (channel >= channel_end) continue;
             float run[Fragment::run];
 #pragma unroll
             for (int e = 0; e < Fragment::run; e++) run[e] = sums.at(r, q, e);
-            write_run(out, pixel, group * group_out + channel, (group + 1) * group_out, run);
+            write_run(out, pixel, channel, channel_end, run);
         }
     }
 }

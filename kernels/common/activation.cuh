@@ -12,7 +12,7 @@ enum Activation {
     ACTIVATION_SIGMOID,
 };
 
-DEVICE float sigmoid(float x) { return 1.0f / (1.0f + fast_exp(-x)); }
+DEVICE float sigmoid(float x) { return fast_divide(1.0f, 1.0f + fast_exp(-x)); }
 
 // tanh(ln(1 + e^x)) = ((1 + e^x)² − 1) / ((1 + e^x)² + 1), without its cancellation below zero and its
 // overflow above.
@@ -20,7 +20,7 @@ DEVICE float tanh_softplus(float x) {
     if (x > 20.0f) return 1.0f;
     float e = fast_exp(x);
     float n = e * (e + 2.0f);
-    return n / (n + 2.0f);
+    return fast_divide(n, n + 2.0f);
 }
 
 template <int activation>

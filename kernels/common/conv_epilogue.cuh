@@ -1,7 +1,7 @@
 // What happens to a convolution's sums before they are written: bias, batch statistics, activation, masked
 // residual, the write into a channel slice.
 //
-// Compiled with -DACTIVATION, HAS_BIAS, HAS_RESIDUAL, HAS_STATISTICS, Y_TYPE, Y_PACK, RESIDUAL_TYPE,
+// Compiled with -DACTIVATION, HAS_BIAS, BIAS_PACK, HAS_RESIDUAL, HAS_STATISTICS, Y_TYPE, Y_PACK, RESIDUAL_TYPE,
 // RESIDUAL_PACK; packs are the elements that one instruction moves at every multiple of the pack.
 #pragma once
 #include "common/activation.cuh"
@@ -16,6 +16,19 @@ struct Output {
 };
 
 constexpr int smaller(int a, int b) { return a < b ? a : b; }
+
+// The biases of `run` neighbouring channels from `channel` on; zero from `channel_end` on.
+template <int run>
+DEVICE void load_bias(float (&into)[run], const float* bias, int channel, int channel_end) {
+    constexpr int pack = smaller(run, BIAS_PACK);
+#pragma unroll
+    for (int e = 0; e < run; e += pack) {
+        float part[pack] = {};
+        if (channel + e < channel_end) load_pack(part, bias + channel + e);
+#pragma unroll
+        for (int i = 0; i < pack; i++) into[e + i] = part[i];
+    }
+}
 
 // Writes `run` neighbouring channels of one pixel from `channel` on, of which those below `channel_end` exist.
 // `channel` is a multiple of both packs, or the packs divide it and the run.

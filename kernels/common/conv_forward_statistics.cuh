@@ -9,8 +9,8 @@
 // `shared`: (WARPS_M + 1) · TILE_N floats, the tiles' own memory.
 template <class Fragment>
 DEVICE void tile_statistics(Fragment& sums, float* shared, float* partials, int tile, int first_pixel, int pixels,
-                            int first_channel, int group, int group_out) {
-    const int c_out = gridDim.z * group_out;
+                            int first_channel, int channel_end) {
+    const int c_out = channel_end / (blockIdx.z + 1) * gridDim.z;
     const int count = min(TILE_M, pixels - first_pixel);
     float* means = shared + WARPS_M * TILE_N;
     const int warp_row = threadIdx.x / 32 % WARPS_M;
@@ -42,14 +42,13 @@ DEVICE void tile_statistics(Fragment& sums, float* shared, float* partials, int 
             for (int i = 0; i < WARPS_M; i++) total += shared[i * TILE_N + column];
             if (pass == 0) total /= static_cast<float>(count);
             if (pass == 0) means[column] = total;
-            if (first_channel + column < group_out) {
-                int at = (2 * tile + pass) * c_out + group * group_out + first_channel + column;
-                partials[at] = total;
+            if (first_channel + column < channel_end) {
+                partials[(2 * tile + pass) * c_out + first_channel + column] = total;
             }
         }
     }
     // One block a tile says how many pixels it has.
-    if (threadIdx.x == 0 && first_channel == 0 && group == 0) {
+    if (threadIdx.x == 0 && first_channel == 0) {
         int tiles = (pixels + TILE_M - 1) / TILE_M;
         partials[2 * tiles * c_out + tile] = static_cast<float>(count);
     }

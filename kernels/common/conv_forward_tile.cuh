@@ -59,9 +59,9 @@ struct InputLoader {
     static constexpr int pieces = chunk / pack;
     static constexpr bool is_held = holds<X_TYPE, X_ASYNC, rows, pieces>;
 
-    const X_TYPE* x;         // the group's first channel
-    const float* prologue;   // scale [c_in], shift [c_in], the group's first channel
-    int c_in, stride, h, w;  // stride: elements from one pixel to the next
+    const X_TYPE* x;
+    const float* prologue;                  // scale [c_in], shift [c_in]
+    int first_channel, c_in, stride, h, w;  // the group's first; elements from one pixel to the next
     int column, first_row;
     // Of each row's window: the pixel at tap (0, 0), and its place; a row beyond the last pixel lies outside.
     int origin[rows], origin_y[rows], origin_x[rows];
@@ -87,7 +87,7 @@ struct InputLoader {
         }
     }
 
-    // Calls visit(row, piece, whether it is inside, its address or that of the map's first element).
+    // Calls visit(row, piece, whether it is inside, its address), which means nothing where it is not.
     template <class Visit>
     DEVICE void each_piece(int k_tile, Visit visit) const {
 #pragma unroll
@@ -104,8 +104,7 @@ struct InputLoader {
                 } else {
                     valid = valid && is_inside(origin_y[r] + down, origin_x[r] + right, h, w);
                 }
-                const X_TYPE* from = x + (valid ? element(origin[r] + shift, stride) + tap.channel : 0);
-                visit(r, p, valid, from);
+                visit(r, p, valid, x + (element(origin[r] + shift, stride) + first_channel + tap.channel));
             }
         }
     }
@@ -136,7 +135,7 @@ struct InputLoader {
 #pragma unroll
         for (int p = 0; p < pieces; p++) {
             int k = k_tile * TILE_K + column * chunk + p * pack;
-            int channel = k < depth ? tap_of<GROUP_CHANNELS>(k).channel : 0;
+            int channel = first_channel + (k < depth ? tap_of<GROUP_CHANNELS>(k).channel : 0);
 #pragma unroll
             for (int i = 0; i < pack; i += AFFINE_PACK) {
                 auto from = reinterpret_cast<const Pack<float, AFFINE_PACK>*>(prologue + channel + i);
@@ -180,22 +179,22 @@ struct WeightLoader {
     static constexpr int pieces = chunk / pack;
     static constexpr bool is_held = holds<WEIGHT_TYPE, WEIGHT_ASYNC, rows, pieces>;
 
-    const WEIGHT_TYPE* weight;  // the group's first output channel
+    const WEIGHT_TYPE* weight;
     int column, first_row;
     int offset[rows];  // of each row's first element; −1 beyond the group's last channel
     Pack<WEIGHT_TYPE, pack> held[WEIGHT_ASYNC ? 1 : rows][WEIGHT_ASYNC ? 1 : pieces];
 
-    // Row r of the tile is the output channel `first_channel + channel_of_row(r)`: the order in which the
-    // fragments want them.
+    // Row r of the tile is the output channel `first_channel + channel_of_row(r)`, where that is below
+    // `channel_end`: the order in which the fragments want them.
     template <class ChannelOfRow>
-    DEVICE void begin(int first_channel, int channels, ChannelOfRow channel_of_row) {
+    DEVICE void begin(int first_channel, int channel_end, ChannelOfRow channel_of_row) {
         column = threadIdx.x % chunks;
         first_row = threadIdx.x / chunks;
 #pragma unroll
         for (int r = 0; r < rows; r++) {
             int row = first_row + r * row_step;
             int channel = first_channel + channel_of_row(row);
-            offset[r] = is_carried<TILE_N>(row) && channel < channels ? channel * depth : -1;
+            offset[r] = is_carried<TILE_N>(row) && channel < channel_end ? channel * depth : -1;
         }
     }
 

@@ -133,3 +133,5 @@ DEVICE void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], unsigned b0
 
 // e^x to about 2 ulp, by the hardware's base-2 exponential.
 DEVICE float fast_exp(float x) { return __expf(x); }
+// a / b to 2 ulp, by the hardware's reciprocal; 0 where b is beyond 2^126.
+DEVICE float fast_divide(float a, float b) { return __fdividef(a, b); }

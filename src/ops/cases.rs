@@ -46,15 +46,17 @@ mod tests {
     #[test]
     fn the_cpu_passes_all() {
         for case in all() {
-            let weights: Vec<_> = case.shapes.iter().zip(&case.maps).filter(|(_, map)| !**map).collect();
-            let weights: Vec<_> = weights.into_iter().map(|(shape, _)| *shape).collect();
+            let is_dense = |i: &usize| !case.maps[*i] || case.dense[*i];
+            let weights: Vec<_> = (0..case.shapes.len()).filter(is_dense).map(|i| case.shapes[i]).collect();
             check_cpu_weights(&*case.op, &case.shapes, &case.inputs, case.tolerance, &weights);
         }
     }
 
     #[test]
     fn outputs_are_finite() {
-        for case in all() {
+        // Those that are about NaN and infinity begin with them.
+        let is_finite = |case: &Case| case.inputs.iter().flatten().all(|v| v.is_finite());
+        for case in all().into_iter().filter(is_finite) {
             let outputs = reference(&*case.op, &case.shapes, &case.inputs);
             assert!(outputs.iter().flatten().all(|v| v.is_finite()), "{:?} {:?}", case.op, case.shapes);
         }

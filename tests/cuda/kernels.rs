@@ -68,10 +68,12 @@ macro_rules! groups {
 }
 
 groups! {
-    convolution: "conv", "conv candidate";
+    convolution: "conv";
+    convolution_candidates: "conv candidate";
     convolution_input_gradient: "conv input gradient";
     convolution_weight_gradient: "conv weight gradient";
-    casts_and_copies: "cast", "copy", "slice", "concat", "fill", "stop gradient";
+    cast: "cast";
+    copies: "copy", "slice", "concat", "fill", "stop gradient";
     additions: "add", "weighted sum";
     activations: "activation", "activation gradient";
     sums: "channel sum", "mean square", "mean square gradient";

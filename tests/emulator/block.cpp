@@ -2,8 +2,6 @@
 // wait. Barriers, shared memory, and the order of turns are here; what lanes do together is in warp.cpp.
 #include "runtime.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -183,7 +181,8 @@ void describe_deadlock() {
         }
     }
     current = lane;
-    fail_launch(launch_failed, "deadlock: %u of %zu threads wait at __syncthreads(), %u for other lanes of their warp, %zu have ended",
+    fail_launch(launch_failed,
+                "deadlock: %u of %zu threads wait at __syncthreads(), %u for other lanes of their warp, %zu have ended",
                 at_barrier, block.fibers.size(), in_warp, block.fibers.size() - block.alive);
 }
 
@@ -263,8 +262,8 @@ void fail_launch(Failure failure, const char* format, ...) {
     const Fiber* fiber = current;
     if (fiber)
         snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread (%u, %u, %u): ", running->kernel->name,
-                 emulator_block_index.x, emulator_block_index.y, emulator_block_index.z, fiber->index.x,
-                 fiber->index.y, fiber->index.z);
+                 emulator_block_index.x, emulator_block_index.y, emulator_block_index.z, fiber->index.x, fiber->index.y,
+                 fiber->index.z);
     else
         snprintf(where, sizeof where, "%s, block (%u, %u, %u): ", running->kernel->name, emulator_block_index.x,
                  emulator_block_index.y, emulator_block_index.z);

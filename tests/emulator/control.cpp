@@ -103,6 +103,15 @@ EMULATOR_API void emulator_fail(const char* function, uint32_t nth, uint32_t cod
     planned_failures[function] = {nth, static_cast<Result>(code)};
 }
 
+EMULATOR_API int emulator_poison(uint64_t address, size_t bytes) {
+    Guard guard(lock);
+    run_all();
+    const Allocation* allocation = find_allocation(address);
+    if (!allocation || address + bytes > allocation->address + allocation->bytes) return 0;
+    poison(address, bytes);
+    return 1;
+}
+
 EMULATOR_API size_t emulator_pending() {
     Guard guard(lock);
     return pending();
@@ -149,9 +158,11 @@ const Name names[] = {
     {903, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED", "capture was not ended in the same stream as it began"},
     {904, "CUDA_ERROR_STREAM_CAPTURE_UNJOINED", "capturing stream has unjoined work"},
     {905, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION", "dependency created on uncaptured work in another stream"},
-    {906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT", "operation would make the legacy stream depend on a capturing blocking stream"},
+    {906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
+     "operation would make the legacy stream depend on a capturing blocking stream"},
     {907, "CUDA_ERROR_CAPTURED_EVENT", "operation not permitted on an event last recorded in a capturing stream"},
-    {908, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD", "attempt to terminate a thread-local capture sequence from another thread"},
+    {908, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD",
+     "attempt to terminate a thread-local capture sequence from another thread"},
     {999, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
 

@@ -113,5 +113,8 @@ EMULATOR_API size_t emulator_last_error(char* text, size_t capacity);
 // The `nth` call from now (1: the next) of the driver function `function` does nothing and returns
 // `code`. An unknown function never fails.
 EMULATOR_API void emulator_fail(const char* function, uint32_t nth, uint32_t code);
+// The bytes are as if nobody had written them. Zero if they are not within one allocation. Waiting work
+// runs first.
+EMULATOR_API int emulator_poison(uint64_t address, size_t bytes);
 // Work that has been given to streams and has not run yet.
 EMULATOR_API size_t emulator_pending();

@@ -107,7 +107,8 @@ void report_fault() {
         for (const Allocation* allocation : live_allocations())
             if (allocation->address <= address && (!near || allocation->address > near->address)) near = allocation;
         if (near)
-            fail_launch(illegal_address, "illegal access to device memory, %llu bytes after the start of an allocation of %llu bytes%s",
+            fail_launch(illegal_address,
+                        "illegal access to device memory, %llu bytes after the start of an allocation of %llu bytes%s",
                         static_cast<unsigned long long>(address - near->address),
                         static_cast<unsigned long long>(near->bytes), line.c_str());
         else
@@ -136,7 +137,9 @@ void handle_fault(int signal, siginfo_t* info, void* context) {
 #endif
         return;
     }
-    const struct sigaction& previous = signal == SIGSEGV ? previous_segv : signal == SIGBUS ? previous_bus : previous_fpe;
+    const struct sigaction& previous = signal == SIGSEGV  ? previous_segv
+                                       : signal == SIGBUS ? previous_bus
+                                                          : previous_fpe;
     if (previous.sa_flags & SA_SIGINFO) {
         previous.sa_sigaction(signal, info, context);
     } else if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN) {
@@ -167,8 +170,8 @@ void reserve_stacks(unsigned count) {
     if (count <= stack_count) return;
     count = count <= 256 ? 256 : 1024;
     if (stacks) munmap(stacks, stack_count * stack_bytes);
-    void* memory = mmap(nullptr, count * stack_bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory =
+        mmap(nullptr, count * stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) abort();
     stacks = static_cast<unsigned char*>(memory);
     stack_count = count;

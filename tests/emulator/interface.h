@@ -52,7 +52,8 @@ void emulator_sync_threads();
 int emulator_sync_threads_vote(int predicate, emulator::Vote vote);
 void emulator_sync_warp(unsigned mask);
 void emulator_fence();
-unsigned long long emulator_shuffle(unsigned mask, unsigned long long value, int lane, emulator::Shuffle kind, int width);
+unsigned long long emulator_shuffle(unsigned mask, unsigned long long value, int lane, emulator::Shuffle kind,
+                                    int width);
 unsigned emulator_ballot(unsigned mask, int predicate);
 unsigned emulator_match_any(unsigned mask, unsigned long long value);
 unsigned emulator_reduce(unsigned mask, unsigned value, emulator::Reduce kind, int is_signed);

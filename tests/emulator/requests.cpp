@@ -47,7 +47,8 @@ void count_global(const Request& request, Site& site) {
     Range ranges[warp_lanes];
     unsigned count = 0;
     for (unsigned lane = 0; lane < warp_lanes; lane++)
-        if (request.lanes >> lane & 1u) ranges[count++] = {request.address[lane], request.address[lane] + request.bytes[lane]};
+        if (request.lanes >> lane & 1u)
+            ranges[count++] = {request.address[lane], request.address[lane] + request.bytes[lane]};
     std::sort(ranges, ranges + count, [](const Range& a, const Range& b) { return a.first < b.first; });
     uint64_t bytes = 0, covered = 0, next_sector = 0;
     for (unsigned i = 0; i < count; i++) {
@@ -77,7 +78,8 @@ void count_shared(const Request& request, Site& site) {
         std::vector<uint64_t> words;
         for (unsigned lane = first; lane < first + group; lane++) {
             if (!(request.lanes >> lane & 1u)) continue;
-            for (uint64_t word = request.address[lane] / 4; word <= (request.address[lane] + request.bytes[lane] - 1) / 4; word++)
+            for (uint64_t word = request.address[lane] / 4;
+                 word <= (request.address[lane] + request.bytes[lane] - 1) / 4; word++)
                 words.push_back(word);
         }
         if (words.empty()) continue;

@@ -1,5 +1,5 @@
 // What the parts of the emulator know of each other: fibers (fiber.cpp) are scheduled by block.cpp, meet
-// in warp.cpp, touch memory that memory.cpp hands out, and are watched by trace.cpp; driver.cpp and
+// in warp.cpp, touch memory that arena.cpp hands out, and are watched by trace.cpp; driver.cpp and
 // stream.cpp call `run_launch`. All of it runs under one lock, on whichever host thread synchronises.
 #pragma once
 #include <cstdarg>
@@ -57,6 +57,7 @@ struct Fiber {
     State state;
     // Has a stack; before, it has not begun.
     bool started;
+    // Has called __threadfence().
     bool fenced;
     Warp* warp;
     // Copies not yet done, oldest first, and how many there were at the end of each open group.
@@ -138,7 +139,7 @@ struct Record;
 // Runs a launch to its end and writes its statistics.
 Outcome run_launch(const LaunchArguments& arguments, Record& record);
 
-// ---- memory.cpp ----------------------------------------------------------------------------------
+// ---- arena.cpp -----------------------------------------------------------------------------------
 
 struct Allocation {
     uint64_t address, bytes;
@@ -155,6 +156,8 @@ const std::vector<Allocation*>& live_allocations();
 // In the arena of device memory, allocated or not.
 bool is_device_address(uint64_t address);
 void mark_initialised(uint64_t address, size_t bytes);
+// As if nobody had written there.
+void poison(uint64_t address, size_t bytes);
 // As the bytes of `from` are.
 void copy_initialised(uint64_t to, uint64_t from, size_t bytes);
 bool is_initialised(uint64_t address, size_t bytes);
@@ -181,6 +184,7 @@ struct Record {
     std::vector<Site> sites;
 };
 void trace_launch_end(Record& record);
+[[noreturn]] void trace_misaligned(const void* address, size_t bytes, Access access, const void* pc);
 // Checks and counts an access of the current fiber.
 void trace_access(const void* address, size_t bytes, Access access, const void* pc);
 // An asynchronous copy to shared memory is under way, and done.

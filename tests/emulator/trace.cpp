@@ -130,21 +130,21 @@ std::string describe(const void* address) {
 [[noreturn]] void race(const void* address, Access access, const Mark& other, const char* other_did, const void* pc) {
     std::string where = describe(address), line = source_line(pc);
     if (other.epoch >= block.first_epoch) {
-        fail_launch(launch_failed, "race on %s: %s%s, which thread %u of the block %s with no barrier between", where.c_str(),
-                    word(access), line.c_str(), other.thread, other_did);
+        fail_launch(launch_failed, "race on %s: %s%s, which thread %u of the block %s with no barrier between",
+                    where.c_str(), word(access), line.c_str(), other.thread, other_did);
     } else {
-        size_t number = static_cast<size_t>(
-            std::upper_bound(first_epochs.begin(), first_epochs.end(), other.epoch) - first_epochs.begin());
-        fail_launch(launch_failed, "race on %s: %s%s, which another block (number %zu to run) %s", where.c_str(), word(access),
-                    line.c_str(), number, other_did);
+        size_t number = static_cast<size_t>(std::upper_bound(first_epochs.begin(), first_epochs.end(), other.epoch) -
+                                            first_epochs.begin());
+        fail_launch(launch_failed, "race on %s: %s%s, which another block (number %zu to run) %s", where.c_str(),
+                    word(access), line.c_str(), number, other_did);
     }
     abandon();
 }
 
 bool is_published(const Mark& mark) {
     if (!acquired) return false;
-    size_t number =
-        static_cast<size_t>(std::upper_bound(first_epochs.begin(), first_epochs.end(), mark.epoch) - first_epochs.begin());
+    size_t number = static_cast<size_t>(std::upper_bound(first_epochs.begin(), first_epochs.end(), mark.epoch) -
+                                        first_epochs.begin());
     return number != 0 && mark.epoch <= published[number - 1];
 }
 
@@ -157,8 +157,8 @@ struct Now {
 
 Now now(bool shared) {
     const Fiber* fiber = current;
-    return {block.epoch, block.first_epoch, shared ? block.first_epoch : launch_epoch, static_cast<uint16_t>(fiber->linear),
-            static_cast<uint16_t>(fiber->warp->clock & clock_mask)};
+    return {block.epoch, block.first_epoch, shared ? block.first_epoch : launch_epoch,
+            static_cast<uint16_t>(fiber->linear), static_cast<uint16_t>(fiber->warp->clock & clock_mask)};
 }
 
 // Of two accesses in one block: a barrier or a __syncwarp lies between, or it is the same thread.
@@ -186,7 +186,8 @@ void check_read_before(const Cell& cell, const void* address, Access access, con
     } else {
         bool own_warp = read.thread / warp_lanes == at.thread / warp_lanes;
         bool earlier = own_warp && (read.info & clock_mask) != at.clock;
-        fine = !(read.info & several_warps) && (earlier || (read.thread == at.thread && !(read.info & atomic_or_lanes)));
+        fine =
+            !(read.info & several_warps) && (earlier || (read.thread == at.thread && !(read.info & atomic_or_lanes)));
     }
     if ((read.info & several_blocks) && !acquired) fine = false;
     if (!fine) race(address, access, read, "read", pc);
@@ -229,8 +230,8 @@ void access_shared(const unsigned char* address, size_t offset, size_t bytes, Ac
     Now at = now(true);
     for (size_t i = offset / 4; i <= (offset + bytes - 1) / 4; i++)
         if (under_way[i]) {
-            fail_launch(launch_failed, "%s of %s%s, to which an asynchronous copy of thread %u is under way", word(access),
-                        describe(address).c_str(), source_line(pc).c_str(), under_way[i] - 1u);
+            fail_launch(launch_failed, "%s of %s%s, to which an asynchronous copy of thread %u is under way",
+                        word(access), describe(address).c_str(), source_line(pc).c_str(), under_way[i] - 1u);
             abandon();
         }
     for (size_t i = 0; i < bytes; i++) {
@@ -265,11 +266,13 @@ void access_global(uint64_t address, size_t bytes, Access access, const void* pc
         const Allocation* meant = before ? before : next;
         std::string line = source_line(pc);
         if (meant)
-            fail_launch(illegal_address, "%s of %zu bytes out of bounds: %lld bytes from the start of an allocation of %llu bytes%s",
+            fail_launch(illegal_address,
+                        "%s of %zu bytes out of bounds: %lld bytes from the start of an allocation of %llu bytes%s",
                         word(access), bytes, static_cast<long long>(address - meant->address),
                         static_cast<unsigned long long>(meant->bytes), line.c_str());
         else
-            fail_launch(illegal_address, "%s of %zu bytes where nothing is allocated%s", word(access), bytes, line.c_str());
+            fail_launch(illegal_address, "%s of %zu bytes where nothing is allocated%s", word(access), bytes,
+                        line.c_str());
         abandon();
     }
     if (access != Access::write) read_total += bytes;
@@ -314,6 +317,12 @@ uint64_t count_bits(const uint64_t (&bits)[2]) {
 
 }  // namespace
 
+void trace_misaligned(const void* address, size_t bytes, Access access, const void* pc) {
+    fail_launch(misaligned_address, "%s of %zu bytes at a misaligned address: %s%s", word(access), bytes,
+                describe(address).c_str(), source_line(pc).c_str());
+    abandon();
+}
+
 void trace_access(const void* address, size_t bytes, Access access, const void* pc) {
     if (!current) return;
     uint64_t number = reinterpret_cast<uint64_t>(address);
@@ -321,11 +330,6 @@ void trace_access(const void* address, size_t bytes, Access access, const void* 
     bool shared = offset < shared_bytes;
     // A thread's own stack, and constants.
     if (!shared && !is_device_address(number)) return;
-    if (bytes <= 16 && number % bytes != 0) {
-        fail_launch(misaligned_address, "%s of %zu bytes at a misaligned address: %s%s", word(access), bytes,
-                    describe(address).c_str(), source_line(pc).c_str());
-        abandon();
-    }
     if (shared)
         access_shared(static_cast<const unsigned char*>(address), offset, bytes, access, pc);
     else
@@ -338,8 +342,8 @@ void trace_copy_begin(const void* shared, size_t bytes, const void* pc) {
     size_t offset = static_cast<size_t>(address - block.shared);
     Now at = now(true);
     if (!in_shared_bounds(offset, bytes)) {
-        fail_launch(illegal_address, "an asynchronous copy out of the bounds of shared memory: %s%s", describe(shared).c_str(),
-                    source_line(pc).c_str());
+        fail_launch(illegal_address, "an asynchronous copy out of the bounds of shared memory: %s%s",
+                    describe(shared).c_str(), source_line(pc).c_str());
         abandon();
     }
     for (size_t i = 0; i < bytes; i++) {

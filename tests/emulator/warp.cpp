@@ -143,7 +143,8 @@ EMULATOR_API void emulator_sync_warp(unsigned mask) {
     meet(mask, kind_sync, nullptr, [](void**, unsigned) { current->warp->clock++; });
 }
 
-EMULATOR_API unsigned long long emulator_shuffle(unsigned mask, unsigned long long value, int lane, Shuffle kind, int width) {
+EMULATOR_API unsigned long long emulator_shuffle(unsigned mask, unsigned long long value, int lane, Shuffle kind,
+                                                 int width) {
     struct Operands {
         unsigned long long value;
         int lane;
@@ -231,7 +232,8 @@ EMULATOR_API void emulator_load_matrix_x4(unsigned* registers, const void* row, 
     whole_warp("ldmatrix");
     unsigned address = emulator_shared_address(row);
     if (address % 16 != 0) {
-        fail_launch(misaligned_address, "ldmatrix reads a row at shared address %u, which is not a multiple of 16", address);
+        fail_launch(misaligned_address, "ldmatrix reads a row at shared address %u, which is not a multiple of 16",
+                    address);
         abandon();
     }
     if (tracing) trace_access(row, 16, Access::read, __builtin_return_address(0));
@@ -269,8 +271,9 @@ EMULATOR_API void emulator_copy_async(void* shared, const void* global, unsigned
     unsigned to = emulator_shared_address(shared);
     uintptr_t from = reinterpret_cast<uintptr_t>(global);
     if (to % bytes != 0 || from % bytes != 0) {
-        fail_launch(misaligned_address, "an asynchronous copy of %u bytes between misaligned addresses (shared %u, global ...%03x)", bytes, to,
-                    static_cast<unsigned>(from & 0xfff));
+        fail_launch(misaligned_address,
+                    "an asynchronous copy of %u bytes between misaligned addresses (shared %u, global ...%03x)", bytes,
+                    to, static_cast<unsigned>(from & 0xfff));
         abandon();
     }
     const void* pc = __builtin_return_address(0);

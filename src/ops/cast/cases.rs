@@ -12,18 +12,8 @@ pub fn cases() -> Vec<Case> {
         // More than one block.
         weight(Shape::new(4, 9, 9, 20), 4),
         Case::random(Cast, &[Shape::new(2, 3, 5, 12)], 5),
-        // Ties, numbers that only f32 has, infinities.
-        weight(Shape::vector(8), 6).with(0, |i| {
-            [
-                1.0 + 1.0 / 256.0,
-                1.0 + 3.0 / 256.0,
-                1.0 + 1.0 / 2048.0,
-                -0.0,
-                1e-30,
-                65504.0,
-                f32::INFINITY,
-                -3e-6,
-            ][i]
-        }),
+        // Ties, and numbers that only f32 has.
+        weight(Shape::vector(6), 6)
+            .with(0, |i| [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 1.0 + 1.0 / 2048.0, -0.0, 1e-30, -3e-6][i]),
     ]
 }

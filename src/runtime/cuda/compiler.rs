@@ -89,20 +89,26 @@ impl Compiler {
         self.cache.take_warnings()
     }
 
-    /// Compiles `kernels`, with a bar on standard error where that takes more than a second.
+    /// Compiles `kernels`, with a bar on standard error where that takes more than a second; warnings of the
+    /// cache go there too. Nothing of it where `quiet`.
     ///
     /// # Errors
     /// As [`Compiler::compile_all`].
     pub fn compile_with_bar(&self, kernels: &[Kernel], quiet: bool) -> Result<Vec<Arc<Compiled>>> {
         let begun = Instant::now();
         let mut bar: Option<Progress> = None;
-        self.compile_all(kernels, &mut |done, total| {
+        let compiled = self.compile_all(kernels, &mut |done, total| {
             if begun.elapsed() < PATIENCE {
                 return;
             }
             let bar = bar.get_or_insert_with(|| Progress::new(total as u64, "compiling kernels", quiet));
             bar.advance((done as u64).saturating_sub(bar.position()));
-        })
+        });
+        drop(bar);
+        if !quiet {
+            self.take_warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+        }
+        compiled
     }
 
     /// Compiles `kernels` and returns them in the same order, equal ones as the same allocation.

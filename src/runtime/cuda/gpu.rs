@@ -10,7 +10,7 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result,
 use cudarc::nvrtc::Ptx;
 
 use super::driver_status::describe;
-use super::{Compiled, Compiler, DeviceMemory, Kernel, Launch, PinnedMemory, Target, driver_status};
+use super::{Compiled, Compiler, DeviceMemory, Kernel, Launch, Nvrtc, PinnedMemory, Target, driver_status};
 use crate::tensor::DType;
 use crate::{Error, ErrorKind, Result};
 
@@ -34,7 +34,7 @@ struct Gpu {
     driver: i32,
 }
 
-/// A compiled kernel in the device's context.
+/// A kernel on the device, and what it was loaded from.
 struct Loaded {
     compiled: Arc<Compiled>,
     function: CudaFunction,
@@ -47,7 +47,11 @@ impl Cuda {
     /// Where there is no driver, no device, no NVRTC, or one that does not know the device; the message
     /// says which, and what to do.
     pub fn open(ordinal: usize, map: DType) -> Result<Self> {
-        driver_status().usable()?;
+        let driver = driver_status();
+        driver.usable()?;
+        if let Some(problem) = driver.refuses_nvrtc(Nvrtc::get()?.version()) {
+            return Err(problem.error());
+        }
         let context = CudaContext::new(ordinal)
             .map_err(|e| driver_error(&format!("device {ordinal} cannot be opened"), e))?;
         let name = context.name().map_err(|e| driver_error("the device has no name", e))?;
@@ -168,15 +172,16 @@ impl Cuda {
             let module =
                 self.gpu.context.load_module(Ptx::from_binary(compiled.image.clone())).map_err(failed)?;
             let function = module.load_function(kernel.entry).map_err(failed)?;
-            functions.insert(kernel, Loaded { compiled, function });
+            functions.insert(kernel.clone(), Loaded { compiled, function });
         }
         let mut found = Vec::with_capacity(launches.len());
         for launch in launches {
             let loaded = functions.get(&launch.kernel);
-            let loaded = loaded.ok_or_else(|| Error::internal("a kernel was not compiled"))?;
-            loaded.compiled.check_arguments(launch)?;
-            self.allow_shared(&loaded.function, launch)?;
-            found.push(loaded.function.clone());
+            let Loaded { compiled, function } =
+                loaded.ok_or_else(|| Error::internal("a kernel was not compiled"))?;
+            compiled.check_arguments(launch)?;
+            self.allow_shared(function, launch)?;
+            found.push(function.clone());
         }
         Ok(found)
     }

@@ -9,8 +9,8 @@ use super::problem::Problem;
 pub struct Readiness {
     /// What the driver says.
     pub driver: DriverStatus,
-    /// The device that is used where none is named: the first that kernels can be compiled for. `None`:
-    /// CUDA cannot be used, for the problems.
+    /// The device that is used where none is named: the first, if kernels can be compiled for it. `None`: it
+    /// cannot be used, for the problems.
     pub device: Option<DeviceInfo>,
     /// What stands in the way, the gravest first; empty where a device can be used.
     pub problems: Vec<Problem>,
@@ -25,19 +25,28 @@ pub fn readiness() -> Readiness {
         Err(problem) => problems.push(problem),
         Ok(nvrtc) => {
             problems.extend(driver.refuses_nvrtc(nvrtc.version()));
-            if problems.is_empty() {
-                let recent = driver.devices.iter().filter(|device| device.arch >= OLDEST_ARCH);
-                let (known, unknown): (Vec<_>, Vec<_>) = recent
-                    .map(|device| (device, nvrtc.knows(device.arch)))
-                    .partition(|(_, problem)| problem.is_ok());
-                device = known.first().map(|(device, _)| (*device).clone());
-                if device.is_none() {
-                    problems.extend(unknown.into_iter().filter_map(|(_, problem)| problem.err()));
+            if problems.is_empty()
+                && let Some(first) = driver.devices.first()
+            {
+                match usable(first, nvrtc) {
+                    Ok(()) => device = Some(first.clone()),
+                    Err(problem) => problems.push(problem),
                 }
             }
         }
     }
     Readiness { driver, device, problems }
+}
+
+/// Whether kernels can be compiled for `device`.
+fn usable(device: &DeviceInfo, nvrtc: &Nvrtc) -> Result<(), Problem> {
+    if device.arch < OLDEST_ARCH {
+        let DeviceInfo { ordinal, name, arch, .. } = device;
+        let message =
+            format!("GPU {ordinal} ({name}) is sm_{arch}, and kernels need sm_{OLDEST_ARCH} or newer");
+        return Err(Problem::missing(message, "name another one: --device cuda --gpu N"));
+    }
+    nvrtc.knows(device.arch)
 }
 
 #[cfg(test)]

@@ -21,6 +21,16 @@ extern "C" __global__ void packed(const bf16* x, bf16* y) {
     store_pack(y + 8 * threadIdx.x, values);
 }
 
+// Structs of 12 bytes, and of two bf16 that start at an odd one.
+struct Pair {
+    bf16 first, second;
+};
+extern "C" __global__ void structs(const float3* x, const bf16* odd, float* y) {
+    float3 point = x[threadIdx.x];
+    Pair pair = *reinterpret_cast<const Pair*>(odd + 2 * threadIdx.x + 1);
+    y[threadIdx.x] = point.x + point.y + point.z + to_float(pair.first) + to_float(pair.second);
+}
+
 // Through shared memory with 16 bytes a lane, at a distance of `pitch` floats.
 extern "C" __global__ void shared_rows(const float* x, float* y, int pitch) {
     SHARED_DYNAMIC(bytes);

@@ -8,7 +8,8 @@ extern "C" __global__ void matrices(const ELEMENT* a, const ELEMENT* b, float* d
     SHARED_ARRAY(ELEMENT, columns, 8 * 16);
     int lane = threadIdx.x;
     for (int i = lane; i < 16 * 16; i += 32) rows[i] = i % 16 < K ? a[i / 16 * K + i % 16] : from_float<ELEMENT>(0.0f);
-    for (int i = lane; i < 8 * 16; i += 32) columns[i] = i % 16 < K ? b[i / 16 * K + i % 16] : from_float<ELEMENT>(0.0f);
+    for (int i = lane; i < 8 * 16; i += 32)
+        columns[i] = i % 16 < K ? b[i / 16 * K + i % 16] : from_float<ELEMENT>(0.0f);
     __syncthreads();
     unsigned left[4], right[4];
     load_matrix_x4(left, &rows[lane % 16 * 16 + lane / 16 * 8]);

@@ -1,7 +1,7 @@
 //! The stand-in for the driver: work runs late, graphs repeat it, errors stay, limits hold, images are checked.
 
 use crate::emulator::{Device, Emulator, Memory, Options};
-use crate::program::{Argument, Handle, ILLEGAL_ADDRESS, Program, compile};
+use crate::program::{Argument, Handle, ILLEGAL_ADDRESS, Program, compile, compile_with};
 use std::ffi::c_void;
 use std::process::Command;
 use std::ptr;
@@ -16,7 +16,10 @@ const NOT_READY: i32 = 600;
 /// Pinned host memory of `count` floats.
 fn pinned(program: &Program, count: usize) -> &'static mut [f32] {
     let mut pointer = ptr::null_mut();
-    assert_eq!(driver!(program, "cuMemHostAlloc", &mut pointer => *mut Handle, count * 4 => usize, 0 => u32), 0);
+    assert_eq!(
+        driver!(program, "cuMemHostAlloc", &mut pointer => *mut Handle, count * 4 => usize, 0 => u32),
+        0
+    );
     // SAFETY: the driver's memory of this size, which the tests free last or never.
     unsafe { std::slice::from_raw_parts_mut(pointer.cast(), count) }
 }
@@ -165,7 +168,10 @@ fn a_failed_launch_breaks_the_context() {
     assert_eq!(program.launch(function, [64, 1, 1], [64, 1, 1], 0, &[x, y, Argument::Int(4096)]), 0);
     assert_eq!(program.synchronize(), ILLEGAL_ADDRESS);
     assert!(session.last_error().contains("illegal access to device memory"), "{}", session.last_error());
-    assert_eq!(program.launch(function, [1, 1, 1], [16, 1, 1], 0, &[x, y, Argument::Int(16)]), ILLEGAL_ADDRESS);
+    assert_eq!(
+        program.launch(function, [1, 1, 1], [16, 1, 1], 0, &[x, y, Argument::Int(16)]),
+        ILLEGAL_ADDRESS
+    );
     let mut address = 0;
     assert_eq!(driver!(program, "cuMemAlloc_v2", &mut address => *mut u64, 4 => usize), ILLEGAL_ADDRESS);
     // A new context works.
@@ -191,13 +197,57 @@ fn limits_of_a_launch() {
     assert_eq!(launch([1, 65536, 1], [64, 1, 1], 264), INVALID_VALUE);
     assert_eq!(launch([0, 1, 1], [64, 1, 1], 264), INVALID_VALUE);
     // Beyond 48 KiB only by the attribute, beyond the device's 163 KiB not at all.
-    let attribute = |bytes| driver!(program, "cuFuncSetAttribute", function => Handle, 8 => i32, bytes => i32);
+    let attribute =
+        |bytes| driver!(program, "cuFuncSetAttribute", function => Handle, 8 => i32, bytes => i32);
     assert_eq!(launch([1, 1, 1], [64, 1, 1], 48 * 1024), 0);
     assert_eq!(launch([1, 1, 1], [64, 1, 1], 48 * 1024 + 1), INVALID_VALUE);
     assert_eq!(attribute(163 * 1024 + 1), INVALID_VALUE);
     assert_eq!(attribute(163 * 1024), 0);
     assert_eq!(launch([1, 1, 1], [64, 1, 1], 163 * 1024), 0);
     assert_eq!(program.synchronize(), 0, "{}", session.last_error());
+}
+
+#[test]
+fn occupancy_follows_from_threads_and_shared_memory() {
+    let Some(emulator) = Emulator::load() else { return };
+    let session = emulator.session();
+    let mut program = Program::new(emulator, &session);
+    let function = program.kernel("halo", "halo", &[]);
+    let occupancy = |threads: i32, shared: usize| {
+        let mut blocks = 0;
+        let code = driver!(program, "cuOccupancyMaxActiveBlocksPerMultiprocessor", &mut blocks => *mut i32,
+            function => Handle, threads => i32, shared => usize);
+        assert_eq!(code, 0);
+        blocks
+    };
+    // Of an sm_80: 2048 threads, 32 blocks, 164 KiB of which each block takes 1 more.
+    assert_eq!([occupancy(64, 264), occupancy(1000, 264), occupancy(64, 40 << 10)], [32, 2, 4]);
+    let (mut blocks, mut threads) = (0, 0);
+    let code = driver!(program, "cuOccupancyMaxPotentialBlockSize", &mut blocks => *mut i32,
+        &mut threads => *mut i32, function => Handle, ptr::null() => *const c_void, 0 => usize, 300 => i32);
+    assert_eq!((code, blocks, threads), (0, 6 * 4, 300));
+}
+
+#[test]
+fn compilations_run_at_the_same_time() {
+    let Some(emulator) = Emulator::load() else { return };
+    let source = "extern \"C\" __global__ void store(int* x) { x[0] = VALUE; }";
+    let compiled = std::thread::scope(|scope| {
+        let start = |value: i32| {
+            scope.spawn(move || {
+                compile(emulator, "store.cu", source, 80, &[&format!("VALUE={value}")]).unwrap().0
+            })
+        };
+        [1, 2, 3].map(start).map(|thread| thread.join().unwrap())
+    });
+    let session = emulator.session();
+    let program = Program::new(emulator, &session);
+    let x = program.empty(4);
+    for (image, value) in compiled.iter().zip(1..) {
+        let function = program.function(program.load(image).unwrap(), "store");
+        assert_eq!(program.launch(function, [1, 1, 1], [1, 1, 1], 0, &[x]), 0);
+        assert_eq!(program.download::<i32>(x, 1), Ok(vec![value]));
+    }
 }
 
 #[test]
@@ -210,7 +260,10 @@ fn memory_is_limited_and_accounted() {
     let before = session.memory().allocation_calls;
     let first = program.empty(700 << 10);
     let mut address = 0;
-    assert_eq!(driver!(program, "cuMemAlloc_v2", &mut address => *mut u64, 400 << 10 => usize), OUT_OF_MEMORY);
+    assert_eq!(
+        driver!(program, "cuMemAlloc_v2", &mut address => *mut u64, 400 << 10 => usize),
+        OUT_OF_MEMORY
+    );
     program.free(first);
     let second = program.empty(400 << 10);
     let expected = Memory {
@@ -248,7 +301,9 @@ fn a_rectangle_is_copied_row_by_row() {
     let session = emulator.session();
     session.set_options(Options { quiet: true, ..Options::default() });
     let program = Program::new(emulator, &session);
-    let Argument::Buffer(from) = program.upload(&[1u8, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]) else { unreachable!() };
+    let Argument::Buffer(from) = program.upload(&[1u8, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]) else {
+        unreachable!()
+    };
     let to = program.upload(&[0u8; 10]);
     let Argument::Buffer(address) = to else { unreachable!() };
     // CUDA_MEMCPY2D, by eight bytes: x, y, type, host, device, array, pitch for each side; width, height. From
@@ -284,10 +339,15 @@ fn images_are_checked() {
 #[test]
 fn a_compilation_that_fails_says_where() {
     let Some(emulator) = Emulator::load() else { return };
-    let log = compile(emulator, "broken.cu", "extern \"C\" __global__ void broken() {\n    nonsense;\n}", 80, &[]);
+    let log =
+        compile(emulator, "broken.cu", "extern \"C\" __global__ void broken() {\n    nonsense;\n}", 80, &[]);
     let log = log.unwrap_err();
     assert!(log.contains("broken.cu:2:") && log.contains("nonsense"), "{log}");
     assert!(compile(emulator, "old.cu", "", 61, &[]).unwrap_err().contains("sm_61"));
+    let misspelt =
+        compile_with(emulator, "misspelt.cu", "", &["--gpu-architecture=sm_80", "--use_fast_maths"]);
+    assert!(misspelt.unwrap_err().contains("--use_fast_maths"));
+    assert!(compile_with(emulator, "fast.cu", "", &["--gpu-architecture=sm_80", "--use_fast_math"]).is_ok());
 }
 
 /// Marks the child of the test below.

@@ -1,6 +1,6 @@
 //! Conversions, matrices and warp functions, against plain loops and the `half` crate.
 
-use crate::emulator::{Emulator, Order, Options};
+use crate::emulator::{Emulator, Options, Order};
 use crate::program::Program;
 use half::{bf16, f16};
 
@@ -18,7 +18,10 @@ fn every_two_byte_number_widens_exactly() {
         let expected = [f16::from_bits(bits).to_f32(), bf16::from_bits(bits).to_f32()];
         for (result, expected) in results.iter().zip(expected) {
             let got = result[usize::from(bits)];
-            assert!(got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()), "{bits:#06x}: {got}");
+            assert!(
+                got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()),
+                "{bits:#06x}: {got}"
+            );
         }
     }
 }
@@ -39,11 +42,16 @@ fn floats_narrow_to_the_nearest() {
     };
     let mut bits: Vec<u32> = (0..=u16::MAX).step_by(3).flat_map(near).collect();
     bits.extend((0..1u32 << 15).map(|i| i.wrapping_mul(0x9E37_79B9)));
-    bits.extend([65504.0f32, 65519.996, 65520.0, 1e30, f32::INFINITY, 5.9e-8, 2.9e-8, 3e-8].map(f32::to_bits));
+    bits.extend(
+        [65504.0f32, 65519.996, 65520.0, 1e30, f32::INFINITY, 5.9e-8, 2.9e-8, 3e-8].map(f32::to_bits),
+    );
     bits.resize(bits.len().next_multiple_of(256), 0);
     let count = bits.len();
     let (x, to_f16, to_bf16) = (program.upload(&bits), program.empty(2 * count), program.empty(2 * count));
-    assert_eq!(program.launch(function, [(count / 256) as u32, 1, 1], [256, 1, 1], 0, &[x, to_f16, to_bf16]), 0);
+    assert_eq!(
+        program.launch(function, [(count / 256) as u32, 1, 1], [256, 1, 1], 0, &[x, to_f16, to_bf16]),
+        0
+    );
     let results = [to_f16, to_bf16].map(|buffer| program.download::<u16>(buffer, count).unwrap());
     for (i, value) in bits.iter().map(|bits| f32::from_bits(*bits)).enumerate() {
         let (narrow, wide) = (f16::from_bits(results[0][i]), bf16::from_bits(results[1][i]));
@@ -57,7 +65,12 @@ fn floats_narrow_to_the_nearest() {
 }
 
 /// The product of the kernel in planted/matrices.cu and of a plain loop, on small integers that both do exactly.
-fn matrices(kernel: &str, k: usize, half_bits: fn(f32) -> u16, definitions: &[&str]) -> Option<[Vec<f32>; 2]> {
+fn matrices(
+    kernel: &str,
+    k: usize,
+    half_bits: fn(f32) -> u16,
+    definitions: &[&str],
+) -> Option<[Vec<f32>; 2]> {
     let emulator = Emulator::load()?;
     let session = emulator.session();
     session.set_options(Options { order: Order::WarpPriority, seed: 3, trace: true, quiet: true });
@@ -94,7 +107,8 @@ fn a_tile_of_matrices() {
 #[test]
 fn a_fragment_in_the_wrong_registers_shows() {
     let definitions = ["K=16", "ELEMENT=bf16", "IS_BF16=1", "SWAPPED"];
-    let Some([result, expected]) = matrices("matrices", 16, |v| bf16::from_f32(v).to_bits(), &definitions) else {
+    let Some([result, expected]) = matrices("matrices", 16, |v| bf16::from_f32(v).to_bits(), &definitions)
+    else {
         return;
     };
     assert_ne!(result, expected);
@@ -109,7 +123,8 @@ fn warp_functions() {
     let x: Vec<i32> = (0..32).map(|i| (i * 13 + 5) % 41 + 1).collect();
     let (input, output) = (program.upload(&x), program.empty(11 * 128));
     let at = |lane: usize| x[lane];
-    let mask = |of: &dyn Fn(usize) -> bool| (0..32).filter(|l| of(*l)).fold(0u32, |m, l| m | 1 << l).cast_signed();
+    let mask =
+        |of: &dyn Fn(usize) -> bool| (0..32).filter(|l| of(*l)).fold(0u32, |m, l| m | 1 << l).cast_signed();
     let expected: [&dyn Fn(usize) -> i32; 11] = [
         &|_| at(5),
         &|lane| at(lane / 8 * 8 + 1),
@@ -126,7 +141,8 @@ fn warp_functions() {
     for order in Order::ALL {
         session.set_options(Options { order, seed: 2, trace: true, quiet: true });
         assert_eq!(program.launch(function, [1, 1, 1], [32, 1, 1], 0, &[input, output]), 0);
-        let result = program.download::<i32>(output, 11 * 32).unwrap_or_else(|_| panic!("{}", session.last_error()));
+        let result =
+            program.download::<i32>(output, 11 * 32).unwrap_or_else(|_| panic!("{}", session.last_error()));
         for (row, expected) in expected.iter().enumerate() {
             for lane in 0..32 {
                 assert_eq!(result[32 * row + lane], expected(lane), "row {row}, lane {lane}, {order:?}");

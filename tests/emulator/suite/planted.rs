@@ -1,8 +1,8 @@
 //! Kernels with a planted bug, each beside its correct twin: the bug is caught in every order, and the twin runs
 //! without complaint and gives the same bits in every order.
 
-use crate::program::{Argument, ILLEGAL_ADDRESS, LAUNCH_FAILED, MISALIGNED_ADDRESS, Program};
 use crate::emulator::{Emulator, Options, Order};
+use crate::program::{Argument, ILLEGAL_ADDRESS, LAUNCH_FAILED, MISALIGNED_ADDRESS, Program};
 
 /// A kernel and how it is launched.
 struct Case {
@@ -150,12 +150,16 @@ impl Case {
     fn run(&self, program: &mut Program, bug: &[&str]) -> Result<Vec<f32>, i32> {
         let function = program.kernel(self.file, self.kernel, bug);
         let bits = |value: &f32| if self.whole { *value as u32 } else { value.to_bits() };
-        let inputs = self.inputs.iter().map(|n| program.upload(&input(*n).iter().map(bits).collect::<Vec<_>>()));
+        let inputs =
+            self.inputs.iter().map(|n| program.upload(&input(*n).iter().map(bits).collect::<Vec<_>>()));
         let outputs = self.outputs.iter().map(|n| program.upload(&vec![0u32; *n]));
         let buffers: Vec<_> = inputs.chain(outputs).collect();
         let arguments: Vec<_> =
             buffers.iter().copied().chain(self.integers.iter().map(|n| Argument::Int(*n))).collect();
-        assert_eq!(program.launch(function, [self.grid, 1, 1], [self.block, 1, 1], self.shared, &arguments), 0);
+        assert_eq!(
+            program.launch(function, [self.grid, 1, 1], [self.block, 1, 1], self.shared, &arguments),
+            0
+        );
         let result = program.download::<u32>(buffers[self.inputs.len()], self.outputs[0]);
         for buffer in buffers {
             program.free(buffer);
@@ -178,7 +182,13 @@ fn check_twin(case: &Case) {
         for trace in [false, true] {
             session.set_options(Options { order, seed: 5, trace, quiet: true });
             let result = case.run(&mut program, &[]);
-            assert_eq!(result.as_ref(), Ok(&case.right()), "{} in {order:?}: {}", case.kernel, session.last_error());
+            assert_eq!(
+                result.as_ref(),
+                Ok(&case.right()),
+                "{} in {order:?}: {}",
+                case.kernel,
+                session.last_error()
+            );
             assert_eq!(session.last_error(), "");
         }
     }
@@ -320,12 +330,37 @@ fn memory_that_nobody_wrote() {
 }
 
 #[test]
+fn memory_that_is_used_again() {
+    let Some(emulator) = Emulator::load() else { return };
+    let session = emulator.session();
+    let mut program = Program::new(emulator, &session);
+    let function = program.kernel("accumulate", "accumulate", &[]);
+    let (x, y) = (program.upload(&input(64)), program.upload(&input(64)));
+    let launch = || {
+        assert_eq!(program.launch(function, [1, 1, 1], [64, 1, 1], 0, &[x, y]), 0);
+        program.synchronize()
+    };
+    // Without the trace nobody knows what a launch has written.
+    session.set_options(Options { quiet: true, ..Options::default() });
+    assert_eq!(launch(), 0);
+    session.set_options(Options { trace: true, quiet: true, ..Options::default() });
+    assert_eq!(launch(), 0);
+    let Argument::Buffer(address) = x else { unreachable!() };
+    session.poison(address + 8, 4);
+    let read = program.download::<f32>(x, 64).unwrap();
+    assert!(read[2].is_nan() && read[1] == input(64)[1] && read[3] == input(64)[3]);
+    assert_eq!(launch(), LAUNCH_FAILED);
+    assert!(session.last_error().contains("+ 8 bytes"), "{}", session.last_error());
+}
+
+#[test]
 fn float_atomics_are_counted() {
     let Some(emulator) = Emulator::load() else { return };
     let session = emulator.session();
     let mut program = Program::new(emulator, &session);
     COLUMN_SUMS.run(&mut program, &[]).unwrap();
     Case { whole: false, ..COLUMN_SUMS }.run(&mut program, &["FLOATS"]).unwrap();
-    let counts: Vec<_> = session.launches().iter().map(|l| (l.counts.atomics, l.counts.float_atomics)).collect();
+    let counts: Vec<_> =
+        session.launches().iter().map(|l| (l.counts.atomics, l.counts.float_atomics)).collect();
     assert_eq!(counts, [(288, 0), (288, 288)]);
 }

@@ -50,6 +50,18 @@ pub fn compile(
     sm: u32,
     definitions: &[&str],
 ) -> Result<(Vec<u8>, String), String> {
+    let options = [format!("--gpu-architecture=sm_{sm}"), "--ptxas-options=-v".into()];
+    let options: Vec<_> = options.into_iter().chain(definitions.iter().map(|d| format!("-D{d}"))).collect();
+    compile_with(emulator, name, source, &options.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The same with any options.
+pub fn compile_with(
+    emulator: &Emulator,
+    name: &str,
+    source: &str,
+    options: &[&str],
+) -> Result<(Vec<u8>, String), String> {
     let c = |text: &str| CString::new(text).unwrap();
     let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let names = ["common/intrinsics.cuh", "common/types.cuh"];
@@ -57,9 +69,7 @@ pub fn compile(
     let names = names.map(c);
     let (text_pointers, name_pointers) =
         (texts.each_ref().map(|text| text.as_ptr()), names.each_ref().map(|n| n.as_ptr()));
-    let options = [format!("--gpu-architecture=sm_{sm}"), "--ptxas-options=-v".into()];
-    let options: Vec<_> =
-        options.iter().map(|o| c(o)).chain(definitions.iter().map(|d| c(&format!("-D{d}")))).collect();
+    let options: Vec<_> = options.iter().map(|option| c(option)).collect();
     let option_pointers: Vec<_> = options.iter().map(|o| o.as_ptr()).collect();
     let (source, name) = (c(source), c(name));
     let mut program: Handle = ptr::null_mut();
@@ -91,7 +101,8 @@ pub struct Program<'a> {
 
 impl<'a> Program<'a> {
     pub fn new(emulator: &'static Emulator, session: &'a Session<'a>) -> Self {
-        let mut program = Self { emulator, _session: session, stream: ptr::null_mut(), modules: HashMap::new() };
+        let mut program =
+            Self { emulator, _session: session, stream: ptr::null_mut(), modules: HashMap::new() };
         assert_eq!(driver!(program, "cuInit", 0 => u32), 0);
         let mut context = ptr::null_mut();
         assert_eq!(driver!(program, "cuDevicePrimaryCtxRetain", &mut context => *mut Handle, 0 => i32), 0);
@@ -113,7 +124,8 @@ impl<'a> Program<'a> {
         let module = match self.modules.get(&key) {
             Some(module) => *module,
             None => {
-                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/emulator/planted/{file}.cu"));
+                let path =
+                    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/emulator/planted/{file}.cu"));
                 let source = std::fs::read_to_string(path).unwrap();
                 let (image, _) = compile(self.emulator, &format!("{file}.cu"), &source, 80, definitions)
                     .unwrap_or_else(|log| panic!("{log}"));
@@ -173,7 +185,14 @@ impl<'a> Program<'a> {
         }
     }
 
-    pub fn launch(&self, function: Handle, grid: [u32; 3], block: [u32; 3], shared: u32, arguments: &[Argument]) -> i32 {
+    pub fn launch(
+        &self,
+        function: Handle,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: u32,
+        arguments: &[Argument],
+    ) -> i32 {
         let mut pointers: Vec<*const c_void> = arguments
             .iter()
             .map(|argument| match argument {

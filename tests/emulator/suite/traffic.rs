@@ -40,7 +40,8 @@ fn contiguous_floats_fill_their_sectors() {
     };
     assert_eq!(launch.counts, expected);
     // By allocation: x, then y.
-    let traffic: Vec<_> = launch.traffic.iter().map(|t| (t.unique_read_bytes, t.unique_write_bytes, t.bytes)).collect();
+    let traffic: Vec<_> =
+        launch.traffic.iter().map(|t| (t.unique_read_bytes, t.unique_write_bytes, t.bytes)).collect();
     assert_eq!(traffic, [(128, 0, 128), (0, 128, 128)]);
 }
 
@@ -66,7 +67,10 @@ fn one_element_for_all_lanes_is_one_sector() {
     // x[3] twice; y written twice and read once.
     assert_eq!((launch.counts.read_bytes, launch.counts.write_bytes), (128 + 128 + 128, 256));
     assert_eq!((launch.counts.unique_read_bytes, launch.counts.sector_read_bytes), (4 + 128, 32 + 128));
-    assert_eq!((launch.counts.requests, launch.counts.sectors, launch.counts.ideal_sectors), (5, 1 + 1 + 12, 14));
+    assert_eq!(
+        (launch.counts.requests, launch.counts.sectors, launch.counts.ideal_sectors),
+        (5, 1 + 1 + 12, 14)
+    );
     assert_eq!(launch.counts.barriers, 1);
 }
 
@@ -75,6 +79,23 @@ fn a_pack_is_one_instruction() {
     let Some(launch) = access("packed", 512, 512, 0, &[]) else { return };
     assert_eq!((launch.counts.requests, launch.counts.sectors, launch.counts.ideal_sectors), (2, 32, 32));
     assert_eq!((launch.counts.unique_read_bytes, launch.counts.write_bytes), (512, 512));
+}
+
+#[test]
+fn structs_need_only_the_alignment_of_their_parts() {
+    let Some(emulator) = Emulator::load() else { return };
+    let session = emulator.session();
+    session.set_options(Options { trace: true, quiet: true, ..Options::default() });
+    let mut program = Program::new(emulator, &session);
+    let function = program.kernel("access", "structs", &[]);
+    let points: Vec<f32> = (0..96).map(|i| i as f32).collect();
+    // The bf16 of 2.
+    let (x, odd, y) = (program.upload(&points), program.upload(&[0x4000u16; 66]), program.empty(128));
+    assert_eq!(program.launch(function, [1, 1, 1], [32, 1, 1], 0, &[x, odd, y]), 0);
+    let sums = program.download::<f32>(y, 32).unwrap_or_else(|_| panic!("{}", session.last_error()));
+    assert!((0..32).all(|i| sums[i] == points[3 * i..3 * i + 3].iter().sum::<f32>() + 4.0));
+    let counts = session.launches()[0].counts;
+    assert_eq!((counts.unique_read_bytes, counts.unique_write_bytes), (32 * 12 + 32 * 4, 128));
 }
 
 #[test]
@@ -136,7 +157,10 @@ fn padding_removes_the_bank_conflicts_of_a_transposition() {
     assert_eq!((plain.static_shared, padded.static_shared), (32 * 32 * 4, 32 * 33 * 4));
     for launch in [plain, padded] {
         assert_eq!((launch.grid, launch.block), ([1, 2, 1], [32, 8, 1]));
-        assert_eq!((launch.counts.sector_read_bytes, launch.counts.sector_write_bytes), (64 * 32 * 4, 64 * 32 * 4));
+        assert_eq!(
+            (launch.counts.sector_read_bytes, launch.counts.sector_write_bytes),
+            (64 * 32 * 4, 64 * 32 * 4)
+        );
         assert_eq!(launch.counts.sectors, launch.counts.ideal_sectors);
     }
 }

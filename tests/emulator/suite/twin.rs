@@ -6,7 +6,8 @@ use std::path::Path;
 /// The names of the functions and macros that a header gives to kernels, once for each overload and branch.
 fn offered(path: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
-    let function = |line: &str| Some(line.strip_prefix("DEVICE ")?.split('(').next()?.rsplit(' ').next()?.to_owned());
+    let function =
+        |line: &str| Some(line.strip_prefix("DEVICE ")?.split('(').next()?.rsplit(' ').next()?.to_owned());
     let macros = |line: &str| {
         let name = line.strip_prefix("#define ")?.split([' ', '(']).next()?;
         Some(name.to_owned())

@@ -293,6 +293,7 @@ fn fused(op: &Conv, operands: &Operands, launch: Launch, x_pack: usize, run: usi
         .define("PROLOGUE_ACTIVATION", op.prologue.unwrap_or(Activation::Linear))
         .define("AFFINE_PACK", prologue.map_or(1, |p| p.pack().min(x_pack)))
         .define("HAS_BIAS", bias.is_some())
+        .define("BIAS_PACK", bias.map_or(1, |b| group_pack(b, run)))
         .define("HAS_RESIDUAL", residual.is_some())
         .define("HAS_STATISTICS", op.statistics)
         .define("ACTIVATION", op.activation)
