@@ -94,7 +94,7 @@ impl Ceilings {
 /// A graph of one op on an input `x`.
 fn graph_of(x: Shape, op: impl FnOnce(&mut Graph, Value) -> Result<Value>) -> Result<Graph> {
     let mut graph = Graph::new(Mode::Inference);
-    let x = graph.input("x", x)?;
+    let x = graph.map_input("x", x)?;
     let y = op(&mut graph, x)?;
     graph.output("y", y)?;
     Ok(graph)

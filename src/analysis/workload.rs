@@ -248,13 +248,15 @@ impl Workload {
     /// # Errors
     /// Where it cannot take such an input.
     pub fn trace(&self, mode: Mode) -> Result<Traced> {
-        let mut graph = Graph::new(mode);
-        let input = graph.input(INPUT, self.input)?;
-        let maps = match &self.subject {
-            Subject::Block(spec) => vec![spec.block().named(&mut graph, spec.name.name(), input)?],
-            Subject::Network { network, classes } => network.trace(&mut graph, input, *classes)?.maps,
-        };
-        Ok(Traced { graph, input, maps })
+        match &self.subject {
+            Subject::Block(spec) => self.trace_block(mode, spec.name.name(), &*spec.block()),
+            Subject::Network { network, classes } => {
+                let mut graph = Graph::new(mode);
+                let input = graph.input(INPUT, self.input)?;
+                let maps = network.trace(&mut graph, input, *classes)?.maps;
+                Ok(Traced { graph, input, maps })
+            }
+        }
     }
 
     /// Traces the same stage without what the block is about, with its name; `None` where there is none.
@@ -264,10 +266,14 @@ impl Workload {
     pub fn trace_without(&self, mode: Mode) -> Result<Option<(&'static str, Traced)>> {
         let Subject::Block(spec) = &self.subject else { return Ok(None) };
         let Some((name, block)) = spec.without() else { return Ok(None) };
+        Ok(Some((name, self.trace_block(mode, name, &*block)?)))
+    }
+
+    fn trace_block(&self, mode: Mode, name: &str, block: &dyn Block) -> Result<Traced> {
         let mut graph = Graph::new(mode);
-        let input = graph.input(INPUT, self.input)?;
+        let input = graph.map_input(INPUT, self.input)?;
         let maps = vec![block.named(&mut graph, name, input)?];
-        Ok(Some((name, Traced { graph, input, maps })))
+        Ok(Traced { graph, input, maps })
     }
 }
 

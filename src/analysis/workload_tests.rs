@@ -4,6 +4,8 @@ use super::*;
 use crate::analysis::cost::{Flops, operations};
 use crate::compile::{Options, Processor, compile};
 use crate::ops::Tape;
+use crate::runtime::cuda::Target;
+use crate::tensor::DType;
 
 const PIXELS: f64 = 6.0 * 5.0 * 2.0;
 
@@ -119,4 +121,23 @@ fn bytes_moved_are_the_operands_of_the_kernels() {
     // Unfused, the conv writes z, and the norm reads it, gamma, beta, mean and variance.
     let unfused = (map + 16 * 16 + map) + (map + 4 * 16 + map);
     assert_eq!(bytes(Options::plain(Processor::Reference)), 4 * unfused);
+}
+
+#[test]
+fn what_enters_a_block_is_stored_as_its_maps_are() {
+    let target = Target { arch: 80, multiprocessors: 4, shared_bytes: 166_912, map: DType::Bf16 };
+    let compiled = |workload: Workload| {
+        let mut traced = workload.trace(Mode::Inference).unwrap();
+        traced.graph.output("y", traced.maps[0]).unwrap();
+        compile(&traced.graph, Options::new(Processor::Cuda(target))).unwrap()
+    };
+    // The half that crosses lies in the concat, which is bf16: x must be, or be copied.
+    let csp = compiled(workload(spec(BlockName::Csp)));
+    assert_eq!(csp.inputs[0].1.dtype, DType::Bf16);
+    assert!(csp.report.copies.is_empty(), "{:?}", csp.report.copies);
+    // A picture is fed as it is.
+    let Ok(SubjectName::Network(network)) = SubjectName::find("csp-nano") else { panic!() };
+    let subject = Subject::Network { network, classes: 3 };
+    let csp = compiled(Workload { subject, input: Shape::new(1, 32, 32, 3) });
+    assert_eq!(csp.inputs[0].1.dtype, DType::F32);
 }

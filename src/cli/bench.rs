@@ -221,10 +221,9 @@ fn color(name: &str) -> Color {
 /// A workload's name in a chart: what differs between the rows.
 fn label(described: &Described) -> String {
     let Shape { n, h, w, c } = described.input;
-    match described.layers {
-        Some(_) => format!("{} {c}, {w}×{h}, batch {n}", described.what),
-        None => format!("{} {w}×{h}, batch {n}", described.what),
-    }
+    let channels = described.layers.map_or(String::new(), |_| format!(" {c},"));
+    let batch = if n == 1 { String::new() } else { format!(", batch {n}") };
+    format!("{}{channels} {w}×{h}{batch}", described.what)
 }
 
 fn charts(device: &str, ceilings: &Ceilings, measured: &[Measured]) -> Vec<Chart> {
