@@ -73,6 +73,7 @@ groups! {
     convolution_input_gradient: "conv input gradient";
     convolution_weight_gradient: "conv weight gradient";
     cast: "cast";
+    ceilings: "multiply-adds", "matrix multiply-adds";
     copies: "copy", "slice", "concat", "fill", "stop gradient";
     additions: "add", "weighted sum";
     activations: "activation", "activation gradient";
