@@ -4,6 +4,7 @@ mod bench;
 mod doctor;
 mod run;
 mod summary;
+mod sweep;
 mod train;
 
 use std::ffi::OsStr;
