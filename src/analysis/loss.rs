@@ -9,9 +9,7 @@ use crate::ops::{Value, mean_square, weighted_sum};
 /// # Errors
 /// Where there is no map.
 pub fn mean_square_loss(graph: &mut Graph, maps: &[Value]) -> Result<Value> {
-    let terms = maps
-        .iter()
-        .map(|&map| Ok((1.0, mean_square::trace(graph, map)?)))
-        .collect::<Result<Vec<_>>>()?;
+    let terms =
+        maps.iter().map(|&map| Ok((1.0, mean_square::trace(graph, map)?))).collect::<Result<Vec<_>>>()?;
     weighted_sum::trace(graph, &terms)
 }

@@ -5,8 +5,7 @@ use std::fmt;
 
 use crate::graph::{Graph, Mode};
 use crate::nn::{
-    Block, Csp, Dense, Elan, Mask, OneShot, Sequence, Sparse, Split, Style, Truncation, bottleneck,
-    res_x,
+    Block, Csp, Dense, Elan, Mask, OneShot, Sequence, Sparse, Split, Style, Truncation, bottleneck, res_x,
 };
 use crate::ops::Value;
 use crate::tensor::Shape;

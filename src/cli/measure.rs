@@ -272,10 +272,7 @@ mod tests {
         assert_eq!(per_second(14.23e9, "B"), "14.2 GB/s");
         assert_eq!(per_second(3.35e12, "B"), "3.35 TB/s");
         assert_eq!(per_second(5e5, "FLOP"), "0.50 MFLOP/s");
-        assert_eq!(
-            [0.0123e9, 1.234e9, 12.34e9, 1234.0e9].map(billions),
-            ["0.0123", "1.23", "12.3", "1234"]
-        );
+        assert_eq!([0.0123e9, 1.234e9, 12.34e9, 1234.0e9].map(billions), ["0.0123", "1.23", "12.3", "1234"]);
     }
 
     #[test]

@@ -96,12 +96,8 @@ impl Args {
         let (channels, layers) = (self.channels, self.layers);
         let spec = |name, layers, depth, share| BlockSpec { name, channels, layers, depth, share };
         match self.what {
-            What::Csp => {
-                (1..8).map(|i| spec(BlockName::Csp, layers, 1, f64::from(i) / 8.0)).collect()
-            }
-            What::Prn => {
-                (0..=8).map(|i| spec(BlockName::Prn, layers, 1, f64::from(i) / 8.0)).collect()
-            }
+            What::Csp => (1..8).map(|i| spec(BlockName::Csp, layers, 1, f64::from(i) / 8.0)).collect(),
+            What::Prn => (0..=8).map(|i| spec(BlockName::Prn, layers, 1, f64::from(i) / 8.0)).collect(),
             What::Elan => (1..=2)
                 .flat_map(|depth| (1..=4).map(move |groups| (groups, depth)))
                 .map(|(groups, depth)| spec(BlockName::Elan, groups, depth, 0.5))
@@ -178,7 +174,8 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// What stands below the table.
-const LEGEND: &str = "\n×: as a multiple of the same stage without the block, which was measured in turn with it.\n";
+const LEGEND: &str =
+    "\n×: as a multiple of the same stage without the block, which was measured in turn with it.\n";
 
 impl Args {
     fn what_name(&self) -> String {

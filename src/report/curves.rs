@@ -278,7 +278,9 @@ pub(super) fn panel(canvas: &mut dyn Canvas, area: Area, plot: &Plot, strips: us
         let positions: Vec<_> = series.points.iter().map(|p| shown(p).then(|| at(*p))).collect();
         for run in runs(&positions, &data) {
             match run.as_slice() {
-                [dot, rest @ ..] if rest.iter().all(|p| p == dot) => canvas.disc(*dot, plot.dot, series.color),
+                [dot, rest @ ..] if rest.iter().all(|p| p == dot) => {
+                    canvas.disc(*dot, plot.dot, series.color)
+                }
                 line => canvas.polyline(line, 1.9, series.color),
             }
         }

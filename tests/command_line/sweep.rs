@@ -48,7 +48,10 @@ fn prn_moves_what_its_mask_lets_through() {
     }
     // All of it is the residual stage.
     let last = &points[8];
-    assert_eq!((&last["with"]["bytes"], &last["with"]["flops"]), (&last["without"]["bytes"], &last["without"]["flops"]));
+    assert_eq!(
+        (&last["with"]["bytes"], &last["with"]["flops"]),
+        (&last["without"]["bytes"], &last["without"]["flops"])
+    );
 }
 
 #[test]

@@ -38,9 +38,11 @@ pub(super) fn matrix_multiply_adds(operands: &Operands, target: &Target, turns: 
     let pixels = y.shape.pixels();
     let launch = |entry| Launch::new("ceiling.cu", entry).block(THREADS);
     let launch = if has_matrix_units(target) {
-        launch("matrix_multiply_adds")
-            .define("MATH_TYPE", target.map)
-            .grid(pixels.div_ceil(TILE).div_ceil(THREADS / WARP), 1, 1)
+        launch("matrix_multiply_adds").define("MATH_TYPE", target.map).grid(
+            pixels.div_ceil(TILE).div_ceil(THREADS / WARP),
+            1,
+            1,
+        )
     } else {
         launch("plain_matrix_multiply_adds").cover(pixels * ROWS_OUT)
     };
