@@ -5,9 +5,11 @@ use crate::ops::Layout;
 use crate::tensor::DType;
 
 /// The element type of every value, where maps are stored as `map`. What is fed and what is kept is f32,
-/// unless [`super::prepare`] made it; a constant is stored as what it is laid beside.
+/// unless it was fed [as a map](crate::graph::Graph::map_input) or [`super::prepare`] made it; a constant is
+/// stored as what it is laid beside.
 pub(super) fn element_types(lowered: &Lowered, map: DType) -> Vec<DType> {
-    let mut types = vec![DType::F32; lowered.values.len()];
+    let fed = |is_map: bool| if is_map { map } else { DType::F32 };
+    let mut types: Vec<DType> = lowered.values.iter().map(|info| fed(info.is_map)).collect();
     for &(value, dtype) in &lowered.prepared {
         types[value.index()] = dtype;
     }

@@ -75,6 +75,7 @@ groups! {
     convolution_weight_gradient: "conv weight gradient";
     fused_blocks: "split conv", "conv chain";
     cast: "cast";
+    ceilings: "multiply-adds", "matrix multiply-adds";
     copies: "copy", "slice", "concat", "fill", "stop gradient";
     additions: "add", "weighted sum";
     activations: "activation", "activation gradient";
