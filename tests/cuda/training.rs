@@ -40,7 +40,8 @@ fn elan_nano_in_bf16() {
 #[test]
 fn the_cpu_trains_as_the_reference_does() {
     for network in ["prn-nano", "csp-nano", "elan-nano"] {
-        let report = check_training(&gradpath::device::Device::Reference, &zoo::find(network).unwrap(), 3).unwrap();
+        let report =
+            check_training(&gradpath::device::Device::Reference, &zoo::find(network).unwrap(), 3).unwrap();
         println!("{report:?}");
         assert!(report.passed(), "{report:?}");
     }
