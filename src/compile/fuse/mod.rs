@@ -12,12 +12,14 @@
 //! | `training::prologues` | normalize → conv, or its weight gradient | conv with prologue |
 //! | `training::accumulate` | conv input gradient → add | conv input gradient that accumulates |
 
+mod cast;
 mod epilogue;
 mod inference;
 mod training;
 
 use std::sync::Arc;
 
+pub(super) use cast::cast_weights;
 pub(super) use inference::pack_weights;
 
 use super::lowered::Lowered;
