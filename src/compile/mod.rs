@@ -74,6 +74,9 @@ pub fn compile(graph: &Graph, options: Options) -> Result<Program> {
     let mut prepared = Vec::new();
     if options.fuse {
         fuse::fuse(&mut lowered, graph.mode())?;
+        if let Processor::Cuda(target) = &options.processor {
+            fuse::cast_weights(&mut lowered, target)?;
+        }
         if graph.mode() == Mode::Inference {
             if let Processor::Cpu(cpu) = &options.processor {
                 fuse::pack_weights(&mut lowered, cpu)?;

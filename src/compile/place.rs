@@ -11,7 +11,9 @@ use std::sync::Arc;
 use super::lowered::Lowered;
 use super::stored::element_types;
 use crate::graph::{Node, Pass, Source};
-use crate::ops::{Layout, Value, copy::Copy};
+use crate::ops::cast::Cast;
+use crate::ops::copy::Copy;
+use crate::ops::{Layout, Op, Value};
 use crate::tensor::{DType, Shape};
 use crate::{Error, Result};
 
@@ -79,6 +81,7 @@ fn insert_copies(lowered: &mut Lowered, map: DType) -> Result<Vec<UnavoidableCop
     // A parameter that is an output is read after the step, when it may hold its next value.
     let kept = |v: &Value| placer.window(*v).is_some_and(|(group, ..)| placer.groups[group].pinned);
     let outputs: Vec<usize> = (0..lowered.outputs.len()).filter(|&i| kept(&lowered.outputs[i].1)).collect();
+    let types = placer.types;
     let mut copies = Vec::new();
     let mut inserted = Vec::new();
     for index in outputs {
@@ -91,7 +94,11 @@ fn insert_copies(lowered: &mut Lowered, map: DType) -> Result<Vec<UnavoidableCop
         let node = &lowered.nodes[index];
         let (scope, pass, value) = (node.scope.clone(), node.pass, node.inputs[part]);
         copies.push(UnavoidableCopy { scope: scope.clone(), elements: lowered.shape(value).elements() });
-        let copy = lowered.node(Arc::new(Copy), vec![value], &scope, pass)?;
+        // A part that is stored otherwise than its concat is converted on the way.
+        let output = lowered.nodes[index].outputs[0];
+        let op: Arc<dyn Op> =
+            if types[value.index()] == types[output.index()] { Arc::new(Copy) } else { Arc::new(Cast) };
+        let copy = lowered.node(op, vec![value], &scope, pass)?;
         lowered.nodes[index].inputs[part] = copy.outputs[0];
         inserted.push((index, copy));
     }

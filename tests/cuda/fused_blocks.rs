@@ -19,15 +19,18 @@ fn unit(kernel: usize) -> Conv {
 /// once. Fails where lanes of a warp meet in a bank.
 fn traffic(op: impl Op, shapes: &[Shape], weights: &[usize], map: DType) -> Option<(u64, u64)> {
     let (session, cuda) = open(80, DType::F32)?;
-    let vectors: Vec<usize> = (0..shapes.len()).filter(|&i| shapes[i] == Shape::vector(shapes[i].c)).collect();
+    let vectors: Vec<usize> =
+        (0..shapes.len()).filter(|&i| shapes[i] == Shape::vector(shapes[i].c)).collect();
     let what = format!("{} in {map}", op.name());
     let case = Case::random(op, shapes, 1).dense_inputs(weights).f32_inputs(&vectors).tolerance(1e-4);
     let variant = Variant { map, padding: 0, in_place: false };
-    let trace = || session.set_options(Options { order: Order::WarpPriority, trace: true, ..Default::default() });
+    let trace =
+        || session.set_options(Options { order: Order::WarpPriority, trace: true, ..Default::default() });
     let worst = check_case_between(&device(&cuda, map), &case, variant, &mut [&mut || trace()]);
     let worst = worst.unwrap_or_else(|e| panic!("{what}: {e} {}", session.last_error()));
     let launches = session.launches();
-    let position = launches.iter().position(|l| l.kernel.starts_with("csp_") || l.kernel.starts_with("elan_")).unwrap();
+    let position =
+        launches.iter().position(|l| l.kernel.starts_with("csp_") || l.kernel.starts_with("elan_")).unwrap();
     let counts = launches[position].counts;
     let sites = session.sites(position);
     let lines = |site: &&Site| site.passes > site.ideal_passes;
@@ -74,7 +77,9 @@ fn a_stack_writes_both_of_its_maps_and_reads_neither() {
 #[test]
 fn a_split_reads_its_map_once() {
     let op = SplitConv { conv: unit(1), branches: 2 };
-    for (map, c, width) in [(DType::F32, 16, 8), (DType::F32, 64, 32), (DType::F16, 32, 16), (DType::Bf16, 64, 32)] {
+    for (map, c, width) in
+        [(DType::F32, 16, 8), (DType::F32, 64, 32), (DType::F16, 32, 16), (DType::Bf16, 64, 32)]
+    {
         let (x, y) = (Shape::new(1, 13, 21, c), Shape::new(1, 13, 21, width));
         let weight = Shape::new(width, 1, 1, c);
         let shapes = [x, weight, Shape::vector(width), weight, Shape::vector(width)];

@@ -35,3 +35,12 @@ fn elan_nano() {
 fn elan_nano_in_bf16() {
     check("elan-nano", DType::Bf16);
 }
+
+#[test]
+fn what_the_cpu_itself_is_off_by() {
+    use gradpath::device::Device;
+    for network in ["prn-nano", "csp-nano", "elan-nano"] {
+        let report = check_training(&Device::Reference, &zoo::find(network).unwrap(), 3).unwrap();
+        println!("{report:?}");
+    }
+}

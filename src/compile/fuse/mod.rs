@@ -16,6 +16,7 @@
 //!
 //! The last two make ops that only a CUDA device has kernels of their own for.
 
+mod cast;
 mod chains;
 mod epilogue;
 mod inference;
@@ -24,6 +25,7 @@ mod training;
 
 use std::sync::Arc;
 
+pub(super) use cast::cast_weights;
 pub(super) use inference::pack_weights;
 
 use super::lowered::Lowered;
