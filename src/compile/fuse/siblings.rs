@@ -2,17 +2,19 @@
 
 use super::{arc, op_as};
 use crate::compile::lowered::{Lowered, Uses};
+use crate::ops::Value;
 use crate::ops::conv::Conv;
 use crate::ops::split_conv::SplitConv;
 
 /// convs of x that differ in their weights alone → split conv.
 ///
-/// It stands where the first of them stood, so all operands must be there already; and between the first and
-/// the last nothing may run that makes a map, unless by a cheap op (the normalize of the first): then no map
-/// lives much longer than it did.
+/// It stands where the first of them stood, so all operands must be there already, or be made of weights alone
+/// (a cast), which then happens earlier. Between the first and the last nothing may run that makes a map, unless
+/// by a cheap op (the normalize of the first): then no map lives much longer than it did.
 pub(super) fn siblings(lowered: &mut Lowered) {
     let uses = lowered.uses();
     let mut taken = vec![false; lowered.nodes.len()];
+    let mut hoisted = Vec::new();
     for first in 0..lowered.nodes.len() {
         if taken[first] {
             continue;
@@ -31,9 +33,18 @@ pub(super) fn siblings(lowered: &mut Lowered) {
         if members.len() < 2 {
             continue;
         }
-        members.iter().for_each(|&member| taken[member] = true);
+        for &member in &members {
+            taken[member] = true;
+            for value in &lowered.nodes[member].inputs.clone() {
+                if let Some(maker) = uses.producer[value.index()].filter(|&maker| maker > first) {
+                    hoisted.push((first, lowered.nodes[maker].clone()));
+                    lowered.nodes[maker].outputs.clear();
+                }
+            }
+        }
         merge(lowered, &conv, &members);
     }
+    lowered.insert(hoisted);
     lowered.nodes.retain(|node| !node.outputs.is_empty());
 }
 
@@ -49,10 +60,16 @@ fn is_sibling(lowered: &Lowered, uses: &Uses, conv: &Conv, members: &[usize], re
     if node.inputs[0] != model.inputs[0] || node.inputs.get(pending) != model.inputs.get(pending) {
         return false;
     }
-    let is_there = |value: &crate::ops::Value| uses.producer[value.index()].is_none_or(|maker| maker < first);
+    let of_weights = |index: usize| {
+        let node = &lowered.nodes[index];
+        node.outputs.len() == 1 && node.inputs.iter().all(|&v| lowered.is_persistent(v))
+    };
+    let is_there =
+        |value: &Value| uses.producer[value.index()].is_none_or(|maker| maker < first || of_weights(maker));
     let is_light = |index: usize| {
         let node = &lowered.nodes[index];
-        members.contains(&index) || node.op.is_cheap() || (0..node.outputs.len()).all(|o| !node.op.is_map(o))
+        let maps = (0..node.outputs.len()).any(|output| node.op.is_map(output));
+        members.contains(&index) || node.op.is_cheap() || of_weights(index) || !maps
     };
     node.inputs.iter().all(is_there) && (first + 1..reader).all(is_light)
 }

@@ -1,6 +1,6 @@
 //! How a chain is cut into blocks: as `kernels/common/conv_chain.cuh` names it.
 
-use super::ConvChain;
+use super::{ConvChain, saving};
 use crate::ops::conv::cuda::compute_type;
 use crate::runtime::cuda::Target;
 use crate::tensor::{DType, Shape};
@@ -50,15 +50,16 @@ impl Tile {
     /// Of those that fit, the one that keeps the busiest multiprocessor busy for the shortest time, by the
     /// products it computes: the halo, tiles that reach over the map's edge, and blocks that do not divide
     /// among the multiprocessors all count. One block alone on a multiprocessor waits at its barriers, and
-    /// counts a third more.
+    /// counts a third more. But first come those for which the chain [pays](super::Saving::pays).
     pub fn choose(op: &ConvChain, x: Shape, first: Shape, second: Shape, target: &Target) -> Option<Tile> {
         let compute = compute_type(target);
-        let mut best: Option<(f64, Tile)> = None;
+        let mut best: Option<((bool, f64), Tile)> = None;
         for shape in SHAPES {
             let Some(tile) = Tile::new(op, shape, x.c, first, second, compute, target) else { continue };
-            let time = tile.time(x, first, second, compute, target);
-            if best.is_none_or(|(least, _)| time < least) {
-                best = Some((time, tile));
+            let saving = saving(op, x, first, second, target.map.size(), &tile);
+            let cost = (!saving.pays(first.n, second.n), tile.time(x, first, second, compute, target));
+            if best.is_none_or(|(least, _)| cost < least) {
+                best = Some((cost, tile));
             }
         }
         best.map(|(_, tile)| tile)
