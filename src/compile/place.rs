@@ -50,6 +50,8 @@ pub(super) struct Placed {
     pub windows: Vec<Option<Window>>,
     pub buffers: Vec<Buffer>,
     pub copies: Vec<UnavoidableCopy>,
+    /// How every value is stored, by value: those that are windows too.
+    pub types: Vec<DType>,
 }
 
 /// Decides where every value lives; inserts the copies that cannot be avoided, and drops the nodes
@@ -362,7 +364,7 @@ impl<'a> Placer<'a> {
                 owners,
             });
         }
-        Placed { windows, buffers, copies: Vec::new() }
+        Placed { windows, buffers, copies: Vec::new(), types: self.types }
     }
 }
 

@@ -146,6 +146,13 @@ pub trait Session: Send {
         (0..count).map(|_| timed()).collect()
     }
 
+    /// Runs one step, kernel by kernel, and returns the first one that wrote a number that is not finite, as
+    /// its index in the program: where a loss became NaN.
+    ///
+    /// # Errors
+    /// What the ops say of the data.
+    fn run_checked(&mut self) -> Result<Option<usize>>;
+
     /// Feeds every input of `feeds` by name, and runs one step.
     ///
     /// # Errors

@@ -378,6 +378,21 @@ impl Session for CudaSession {
         Ok(times)
     }
 
+    fn run_checked(&mut self) -> Result<Option<usize>> {
+        self.cuda.bind()?;
+        self.settle_inputs()?;
+        let program = self.program.clone();
+        let mut first = None;
+        for (index, group) in self.steps.iter().enumerate() {
+            self.launch(group)?;
+            for slot in program.steps.get(index).map(|step| &step.outputs).into_iter().flatten() {
+                let finite = self.read(slot)?.data().iter().all(|v| v.is_finite());
+                first = first.or((!finite).then_some(index));
+            }
+        }
+        Ok(first)
+    }
+
     fn output(&self, name: &str) -> Result<Tensor> {
         match self.program.outputs.iter().find(|(n, _)| n == name) {
             Some((_, slot)) => {
