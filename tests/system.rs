@@ -5,6 +5,8 @@
 mod compiled;
 #[path = "system/determinism.rs"]
 mod determinism;
+#[path = "system/fused_blocks.rs"]
+mod fused_blocks;
 #[path = "system/golden.rs"]
 mod golden;
 #[path = "system/machine.rs"]

@@ -68,15 +68,3 @@ DEVICE void load_pack_within(float (&into)[count], const T* pixel, int channel) 
         into[i] = inside ? to_float(pixel[channel + i]) : 0.0f;
     }
 }
-
-// Reads `count` parameters, `vector` of them by one instruction.
-template <int vector, int count>
-DEVICE void load_vector(float (&into)[count], const float* from) {
-#pragma unroll
-    for (int i = 0; i < count; i += vector) {
-        float part[vector];
-        load_pack(part, from + i);
-#pragma unroll
-        for (int j = 0; j < vector; j++) into[i + j] = part[j];
-    }
-}

@@ -107,6 +107,8 @@ DEVICE void run_pipeline(int steps, Begin&& begin, Finish&& finish, Product&& pr
 #endif
     }
     int stage = 0, ahead = stages - 1;
+    // Unrolled, it would keep the addresses of many steps in registers.
+#pragma unroll 1
     for (int step = 0; step < steps; step++) {
 #if HAS_COPY_ASYNC
         copy_async_wait<stages - 2>();

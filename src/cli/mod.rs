@@ -1,12 +1,16 @@
 //! The program `gradpath`: one file per command.
 
+mod bench;
 mod detect;
+mod doctor;
 mod eval;
+mod measure;
 mod options;
 mod output;
 mod run;
 mod selftest;
 mod summary;
+mod sweep;
 mod train;
 mod weights;
 
@@ -27,7 +31,10 @@ enum Command {
     Detect(detect::Args),
     Summary(summary::Args),
     Run(run::Args),
+    Bench(bench::Args),
+    Sweep(sweep::Args),
     Selftest(selftest::Args),
+    Doctor(doctor::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -41,7 +48,10 @@ pub fn main() -> anyhow::Result<()> {
         Command::Detect(args) => detect::run(&args)?,
         Command::Summary(args) => summary::run(&args)?,
         Command::Run(args) => run::run(&args)?,
+        Command::Bench(args) => bench::run(&args)?,
+        Command::Sweep(args) => sweep::run(&args)?,
         Command::Selftest(args) => selftest::run(&args)?,
+        Command::Doctor(args) => doctor::run(&args)?,
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ use stored::element_types;
 
 use crate::graph::{Graph, Mode, Node, Source};
 use crate::ops::Value;
+use crate::runtime::cuda::Target;
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -36,6 +37,10 @@ pub struct Options {
     pub fuse: bool,
     /// Compute cheap values again in backward instead of keeping them.
     pub recompute: bool,
+    /// Merge whole convolutions into kernels made for CSP and ELAN, where such a device would run them faster:
+    /// [`crate::ops::split_conv`], [`crate::ops::conv_chain`]. Only CUDA devices have the kernels; the others run
+    /// the convolutions one after the other, which is how the rules are tested without one.
+    pub fuse_blocks: Option<Target>,
     /// What the program is for.
     pub processor: Processor,
 }
@@ -43,12 +48,16 @@ pub struct Options {
 impl Options {
     /// Everything on.
     pub fn new(processor: Processor) -> Self {
-        Options { fuse: true, recompute: true, processor }
+        let fuse_blocks = match &processor {
+            Processor::Cuda(target) => Some(*target),
+            Processor::Reference | Processor::Cpu(_) => None,
+        };
+        Options { fuse: true, recompute: true, fuse_blocks, processor }
     }
 
     /// Every node as it was traced: what the optimised program is compared with.
     pub fn plain(processor: Processor) -> Self {
-        Options { fuse: false, recompute: false, processor }
+        Options { fuse: false, recompute: false, fuse_blocks: None, processor }
     }
 }
 
@@ -65,11 +74,17 @@ pub fn compile(graph: &Graph, options: Options) -> Result<Program> {
     let mut prepared = Vec::new();
     if options.fuse {
         fuse::fuse(&mut lowered, graph.mode())?;
+        if let Processor::Cuda(target) = &options.processor {
+            fuse::cast_weights(&mut lowered, target)?;
+        }
         if graph.mode() == Mode::Inference {
             if let Processor::Cpu(cpu) = &options.processor {
                 fuse::pack_weights(&mut lowered, cpu)?;
             }
             prepared = prepare::split(&mut lowered, options.processor.map());
+        }
+        if let Some(target) = &options.fuse_blocks {
+            fuse::blocks(&mut lowered, graph.mode(), target);
         }
     }
     let mut program = finish(lowered, graph.mode(), &options)?;

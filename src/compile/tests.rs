@@ -107,7 +107,7 @@ proptest! {
     #[test]
     fn compiled_is_interpreted(seed: u64, training: bool, recompute: bool) {
         let graph = random_graph(seed, training).unwrap();
-        compare(&graph, Options { fuse: false, recompute, processor: Processor::Reference }, seed);
+        compare(&graph, Options { recompute, ..Options::plain(Processor::Reference) }, seed);
     }
 }
 

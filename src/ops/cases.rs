@@ -12,11 +12,13 @@ pub fn all() -> Vec<Case> {
         super::batch_norm::cases(),
         super::binary_cross_entropy::cases(),
         super::cast::cases(),
+        super::ceiling::cases(),
         super::channel_sum::cases::cases(),
         super::ciou::cases(),
         super::class_loss::cases(),
         super::concat::cases(),
         super::conv::cases::cases(),
+        super::conv_chain::cases(),
         super::copy::cases(),
         super::decode_box::cases(),
         super::ema::cases(),
@@ -29,6 +31,7 @@ pub fn all() -> Vec<Case> {
         super::sgd::cases(),
         super::slice::cases(),
         super::softmax_cross_entropy::cases(),
+        super::split_conv::cases(),
         super::stop_gradient::cases(),
         super::upsample::cases(),
         super::weighted_sum::cases(),
@@ -53,7 +56,9 @@ mod tests {
 
     #[test]
     fn outputs_are_finite() {
-        for case in all() {
+        // Those that are about NaN and infinity begin with them.
+        let is_finite = |case: &Case| case.inputs.iter().flatten().all(|v| v.is_finite());
+        for case in all().into_iter().filter(is_finite) {
             let outputs = reference(&*case.op, &case.shapes, &case.inputs);
             assert!(outputs.iter().flatten().all(|v| v.is_finite()), "{:?} {:?}", case.op, case.shapes);
         }

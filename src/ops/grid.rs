@@ -122,32 +122,9 @@ pub fn partials_bytes(shape: Shape, values: usize) -> usize {
     4 * values * shape.c * most.unwrap_or(1)
 }
 
-/// Cuts `packs` packs into the runs of a reduction to one number, a block of 256 threads each.
-pub fn runs_of_packs(packs: usize) -> Runs {
-    let run = THREADS * packs.div_ceil(THREADS * BLOCKS).max(RUN);
-    Runs { run, blocks: packs.div_ceil(run).max(1) }
-}
-
-/// Bytes of workspace for the partial sums of [`runs_of_packs`] over `elements`, whatever the pack.
-pub fn scalar_partials_bytes(elements: usize) -> usize {
-    4 * [1, 2, 4, 8].map(|pack| runs_of_packs(elements.div_ceil(pack)).blocks).into_iter().max().unwrap_or(1)
-}
-
 /// `view` as if it had channels for every pack: what its address and pixel stride alone allow.
 pub fn whole_packs(view: DeviceView) -> DeviceView {
     DeviceView { shape: view.shape.with_c(16), ..view }
-}
-
-/// The second level of a sum (`kernels/sum_partials.cu`): `y[c] = factor · Σ partials[block][c]`.
-pub fn sum_partials(partials: u64, blocks: usize, channels: usize, factor: f64, y: DeviceView) -> Launch {
-    Launch::new("sum_partials.cu", "sum_partials")
-        .block(1024)
-        .grid(channels.div_ceil(32), 1, 1)
-        .address(partials)
-        .int(blocks)
-        .int(channels)
-        .float(factor)
-        .view(y)
 }
 
 #[cfg(test)]

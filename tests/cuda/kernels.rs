@@ -20,7 +20,8 @@ fn check(names: &[&str], sm: u32) {
     let selection = Selection { maps: MAPS.to_vec(), filter: None };
     let launches = kernels_of(&chosen, &selection, &cuda.target()).unwrap();
     cuda.functions(&launches.iter().collect::<Vec<_>>()).unwrap_or_else(|e| panic!("{e}"));
-    let schedule = |order, seed| session.set_options(Options { order, seed, trace: true });
+    let schedule =
+        |order, seed| session.set_options(Options { order, seed, trace: true, ..Options::default() });
     let mut failures = Vec::new();
     let mut ran = 0;
     for map in MAPS {
@@ -68,12 +69,27 @@ macro_rules! groups {
 }
 
 groups! {
-    cast: "cast";
     convolution: "conv";
     convolution_candidates: "conv candidate";
     convolution_input_gradient: "conv input gradient";
     convolution_weight_gradient: "conv weight gradient";
-    addition: "add";
+    fused_blocks: "split conv", "conv chain";
+    cast: "cast";
+    ceilings: "multiply-adds", "matrix multiply-adds";
+    copies: "copy", "slice", "concat", "fill", "stop gradient";
+    additions: "add", "weighted sum";
+    activations: "activation", "activation gradient";
+    sums: "channel sum", "mean square", "mean square gradient";
+    statistics: "batch statistics", "update running statistics", "norm affine", "fold norm";
+    normalization: "normalize", "normalize gradient";
+    pooling: "max pool", "max pool gradient", "global average pool", "global average pool gradient";
+    upsampling: "upsample", "upsample gradient";
+    boxes: "CIoU", "CIoU gradient", "decode box", "decode box gradient";
+    losses: "binary cross-entropy", "binary cross-entropy gradient", "class loss", "class loss gradient",
+        "softmax cross entropy", "softmax cross entropy gradient", "matched mean", "matched mean gradient",
+        "objectness target";
+    rows: "gather", "scatter";
+    optimizers: "adamw", "sgd", "exponential moving average";
 }
 
 #[test]

@@ -2,8 +2,6 @@
 // wait. Barriers, shared memory, and the order of turns are here; what lanes do together is in warp.cpp.
 #include "runtime.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -11,25 +9,24 @@
 #include <numeric>
 
 extern "C" {
-emulator::Thread* emulator_current;
-uint3 emulator_block_index;
+uint3 emulator_thread_index, emulator_block_index;
 dim3 emulator_block_size, emulator_grid_size;
 }
 
 namespace emulator {
 
 Block block;
-EmulatorOptions options{EMULATOR_ORDER_ASCENDING, 0, 1};
+Fiber* current = nullptr;
+EmulatorOptions options{EMULATOR_ORDER_ASCENDING, 0, 1, 0};
 
 namespace {
 
-// Where the dynamic part of shared memory starts. What is before faults nobody, but no kernel owns it.
-constexpr size_t shared_base = 1024;
-constexpr size_t shared_bytes = shared_base + shared_capacity + 4096;
+// Between arrays in shared memory, so that an index past the end of one is in none. Keeps the banks.
+constexpr size_t shared_gap = 128;
 
 void* main_stack_pointer;
 const LaunchArguments* running;
-std::string error;
+Outcome outcome;
 
 // Threads at the barrier, and their votes.
 unsigned waiting;
@@ -104,29 +101,59 @@ struct ReadyQueue {
 
 // ---- the life of a thread ------------------------------------------------------------------------
 
-[[noreturn]] void finish_thread();
-
-void thread_main() {
-    running->kernel->call(running->kernel->function, running->arguments);
-    finish_thread();
+void give_turn(Fiber* fiber) {
+    current = fiber;
+    emulator_thread_index = fiber->index;
 }
 
+// Stacks that no thread uses. A thread takes one when it begins; a kernel without barriers needs one.
+std::vector<unsigned> idle_stacks;
+
 void finish_thread() {
-    Fiber* fiber = current();
+    Fiber* fiber = current;
     fiber->state = State::done;
     fiber->warp->live &= ~(1u << fiber->lane);
     block.alive--;
     if (waiting != 0 && waiting == block.alive) {
-        fail_launch("the thread ended while the other %u wait at __syncthreads()", waiting);
+        fail_launch(launch_failed, "the thread ended while the other %u wait at __syncthreads()", waiting);
         abandon();
     }
-    wait();
-    abort();
+}
+
+// What a stack starts in: a thread, and after it any other that has not begun.
+void thread_main() {
+    for (;;) {
+        running->kernel->call(running->kernel->function, running->arguments);
+        finish_thread();
+        Fiber* from = current;
+        if (ready.count == 0) abandon();
+        Fiber* to = &block.fibers[ready.pop()];
+        give_turn(to);
+        if (to->started) {
+            idle_stacks.push_back(from->stack);
+            emulator_switch(&from->stack_pointer, to->stack_pointer);
+            abort();
+        }
+        to->started = true;
+        to->stack = from->stack;
+    }
+}
+
+// Leaves the running context, saved in `*save`, for a thread.
+void switch_to(void** save, Fiber* to) {
+    give_turn(to);
+    if (!to->started) {
+        to->started = true;
+        to->stack = idle_stacks.back();
+        idle_stacks.pop_back();
+        to->stack_pointer = prepare_stack(stack_top(to->stack), thread_main);
+    }
+    emulator_switch(save, to->stack_pointer);
 }
 
 void release_barrier() {
     if (block.alive != block.fibers.size()) {
-        fail_launch("__syncthreads() was reached by %u threads; %zu had ended before", block.alive,
+        fail_launch(launch_failed, "__syncthreads() was reached by %u threads; %zu had ended before", block.alive,
                     block.fibers.size() - block.alive);
         abandon();
     }
@@ -145,16 +172,17 @@ void release_barrier() {
 
 void describe_deadlock() {
     unsigned at_barrier = 0, in_warp = 0;
-    const Fiber* lane = nullptr;
-    for (const Fiber& fiber : block.fibers) {
+    Fiber* lane = nullptr;
+    for (Fiber& fiber : block.fibers) {
         at_barrier += fiber.state == State::barrier;
         if (fiber.state == State::collective) {
             in_warp++;
             if (!lane) lane = &fiber;
         }
     }
-    emulator_current = const_cast<Fiber*>(lane);
-    fail_launch("deadlock: %u of %zu threads wait at __syncthreads(), %u for other lanes of their warp, %zu have ended",
+    current = lane;
+    fail_launch(launch_failed,
+                "deadlock: %u of %zu threads wait at __syncthreads(), %u for other lanes of their warp, %zu have ended",
                 at_barrier, block.fibers.size(), in_warp, block.fibers.size() - block.alive);
 }
 
@@ -164,13 +192,14 @@ void begin_block(dim3 size, unsigned dynamic_shared) {
     block.number++;
     block.first_epoch = ++block.epoch;
     block.dynamic_shared = dynamic_shared;
-    block.used_shared = shared_base + (dynamic_shared + 15) / 16 * 16;
+    block.static_shared = 0;
+    block.shared_end = shared_base + (dynamic_shared + 127) / 128 * 128 + shared_gap;
     block.arrays.clear();
     waiting = 0;
     vote_all = 1;
     vote_any = votes = 0;
     // Not a number in any type: who reads what nobody wrote sees it.
-    memset(block.shared, 0xff, std::min(shared_bytes, block.used_shared + 48 * 1024));
+    memset(block.shared, 0xff, std::min(shared_bytes, block.shared_end + 48 * 1024 + 16 * shared_gap));
     ready.reset(threads, block.warps.size());
     for (unsigned i = 0; i < block.warps.size(); i++) {
         Warp& warp = block.warps[i];
@@ -190,8 +219,10 @@ void begin_block(dim3 size, unsigned dynamic_shared) {
         fiber.warp = &block.warps[i / warp_lanes];
         fiber.copies.clear();
         fiber.groups.clear();
-        fiber.stack_pointer = prepare_stack(stack_top(i), thread_main);
+        fiber.started = false;
     }
+    idle_stacks.resize(threads);
+    for (unsigned i = 0; i < threads; i++) idle_stacks[i] = threads - 1 - i;
     if (options.order == EMULATOR_ORDER_WARP_PRIORITY) shuffle_all(ready.priority);
     for (uint32_t thread : thread_order) ready.push(thread);
 }
@@ -204,16 +235,14 @@ void wake(Fiber* fiber) {
 }
 
 void wait() {
-    Fiber* from = current();
+    Fiber* from = current;
     if (ready.count == 0) {
         // Nobody can run: the block has ended, or never will.
         emulator_switch(&from->stack_pointer, main_stack_pointer);
         abort();
     }
     Fiber* to = &block.fibers[ready.pop()];
-    if (to == from) return;
-    emulator_current = to;
-    emulator_switch(&from->stack_pointer, to->stack_pointer);
+    if (to != from) switch_to(&from->stack_pointer, to);
 }
 
 void abandon() {
@@ -222,7 +251,7 @@ void abandon() {
     abort();
 }
 
-void fail_launch(const char* format, ...) {
+void fail_launch(Failure failure, const char* format, ...) {
     if (block.failed) return;
     block.failed = true;
     char what[512], where[256];
@@ -230,21 +259,22 @@ void fail_launch(const char* format, ...) {
     va_start(values, format);
     vsnprintf(what, sizeof what, format, values);
     va_end(values);
-    const Fiber* fiber = current();
+    const Fiber* fiber = current;
     if (fiber)
         snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread (%u, %u, %u): ", running->kernel->name,
-                 emulator_block_index.x, emulator_block_index.y, emulator_block_index.z, fiber->index.x,
-                 fiber->index.y, fiber->index.z);
+                 emulator_block_index.x, emulator_block_index.y, emulator_block_index.z, fiber->index.x, fiber->index.y,
+                 fiber->index.z);
     else
         snprintf(where, sizeof where, "%s, block (%u, %u, %u): ", running->kernel->name, emulator_block_index.x,
                  emulator_block_index.y, emulator_block_index.z);
-    error = std::string(where) + what;
+    outcome = {failure, std::string(where) + what};
 }
 
-std::string run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch, std::vector<EmulatorTraffic>& traffic) {
+Outcome run_launch(const LaunchArguments& arguments, Record& record) {
+    EmulatorLaunch& launch = record.launch;
     install_fault_handler();
     running = &arguments;
-    error.clear();
+    outcome = {0, {}};
     block.failed = false;
     block.launch = &launch;
     dim3 grid = arguments.grid, size = arguments.block;
@@ -277,25 +307,24 @@ std::string run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch,
     for (uint32_t linear : block_order) {
         emulator_block_index = {linear % grid.x, linear / grid.x % grid.y, linear / grid.x / grid.y};
         begin_block(size, arguments.dynamic_shared);
-        Fiber* first = &block.fibers[ready.pop()];
-        emulator_current = first;
-        emulator_switch(&main_stack_pointer, first->stack_pointer);
+        if (tracing) trace_block_begin();
+        switch_to(&main_stack_pointer, &block.fibers[ready.pop()]);
         if (!block.failed && block.alive != 0) describe_deadlock();
-        emulator_current = nullptr;
+        current = nullptr;
         if (block.failed) break;
         if (tracing) trace_block_end();
     }
     leave_kernel();
-    emulator_current = nullptr;
-    for (const SharedArray& array : block.arrays) launch.static_shared += static_cast<uint32_t>(array.bytes);
-    if (tracing) trace_launch_end(launch, traffic);
+    current = nullptr;
+    launch.static_shared = static_cast<uint32_t>(block.static_shared);
+    if (tracing) trace_launch_end(record);
     tracing = false;
-    if (error.empty()) {
+    if (outcome.result == 0) {
         std::string slack = check_slack();
-        if (!slack.empty()) error = std::string(arguments.kernel->name) + ": " + slack;
+        if (!slack.empty()) outcome = {illegal_address, std::string(arguments.kernel->name) + ": " + slack};
     }
-    launch.failed = !error.empty();
-    return error;
+    launch.failed = outcome.result != 0;
+    return outcome;
 }
 
 }  // namespace emulator
@@ -303,7 +332,7 @@ std::string run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch,
 using namespace emulator;
 
 EMULATOR_API void emulator_sync_threads() {
-    current()->state = State::barrier;
+    current->state = State::barrier;
     if (++waiting == block.alive) release_barrier();
     wait();
 }
@@ -319,13 +348,14 @@ EMULATOR_API int emulator_sync_threads_vote(int predicate, Vote vote) {
 EMULATOR_API void* emulator_shared_static(const void* key, const char* name, size_t bytes, size_t alignment) {
     for (const SharedArray& array : block.arrays)
         if (array.key == key) return block.shared + array.offset;
-    size_t offset = (block.used_shared + alignment - 1) / alignment * alignment;
-    if (offset + bytes - shared_base > running->shared_limit) {
-        fail_launch("static and dynamic shared memory need %zu bytes, of which there are %zu", offset + bytes - shared_base,
-                    running->shared_limit);
+    size_t offset = block.shared_end;
+    block.static_shared = (block.static_shared + alignment - 1) / alignment * alignment + bytes;
+    if (block.static_shared + block.dynamic_shared > running->shared_limit || offset + bytes > shared_bytes) {
+        fail_launch(launch_failed, "shared memory of %zu bytes static and %zu dynamic, of which there are %zu",
+                    block.static_shared, block.dynamic_shared, running->shared_limit);
         abandon();
     }
-    block.used_shared = offset + bytes;
+    block.shared_end = (offset + bytes + 127) / 128 * 128 + shared_gap;
     block.arrays.push_back({key, name, offset, bytes});
     return block.shared + offset;
 }
@@ -335,15 +365,15 @@ EMULATOR_API void* emulator_shared_dynamic(size_t) { return block.shared + share
 EMULATOR_API unsigned emulator_shared_address(const void* pointer) {
     size_t offset = static_cast<size_t>(static_cast<const unsigned char*>(pointer) - block.shared);
     if (offset >= shared_bytes) {
-        fail_launch("a pointer that is not into shared memory was used as one");
+        fail_launch(launch_failed, "a pointer that is not into shared memory was used as one");
         abandon();
     }
     return static_cast<unsigned>(offset);
 }
 
-EMULATOR_API void emulator_fence() { current()->fenced = true; }
+EMULATOR_API void emulator_fence() { current->fenced = true; }
 
 EMULATOR_API void emulator_trap(const char* why) {
-    fail_launch("%s", why);
+    fail_launch(launch_failed, "%s", why);
     abandon();
 }

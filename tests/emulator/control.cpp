@@ -2,6 +2,7 @@
 #include "control.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "driver.h"
@@ -66,6 +67,22 @@ EMULATOR_API size_t emulator_launch_traffic(size_t launch, EmulatorTraffic* traf
     return all.size();
 }
 
+EMULATOR_API size_t emulator_launch_sites(size_t launch, EmulatorSite* sites, size_t capacity) {
+    Guard guard(lock);
+    if (launch >= launches.size()) return 0;
+    const std::vector<Site>& all = launches[launch].sites;
+    std::vector<const void*> pcs;
+    for (const Site& site : all) pcs.push_back(site.pc);
+    if (capacity < all.size()) return all.size();
+    std::vector<std::string> lines = source_lines(pcs);
+    for (size_t i = 0; i < all.size(); i++) {
+        const Site& site = all[i];
+        sites[i] = {{}, site.shared, site.written, site.requests, site.passes, site.ideal_passes};
+        snprintf(sites[i].line, sizeof sites[i].line, "%s", lines[i].c_str());
+    }
+    return all.size();
+}
+
 EMULATOR_API void emulator_memory(EmulatorMemory* memory) {
     Guard guard(lock);
     *memory = {usage.allocations, usage.bytes, usage.peak, usage.calls, usage.pinned};
@@ -84,6 +101,15 @@ EMULATOR_API size_t emulator_last_error(char* text, size_t capacity) {
 EMULATOR_API void emulator_fail(const char* function, uint32_t nth, uint32_t code) {
     Guard guard(lock);
     planned_failures[function] = {nth, static_cast<Result>(code)};
+}
+
+EMULATOR_API int emulator_poison(uint64_t address, size_t bytes) {
+    Guard guard(lock);
+    run_all();
+    const Allocation* allocation = find_allocation(address);
+    if (!allocation || address + bytes > allocation->address + allocation->bytes) return 0;
+    poison(address, bytes);
+    return 1;
 }
 
 EMULATOR_API size_t emulator_pending() {
@@ -132,9 +158,11 @@ const Name names[] = {
     {903, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED", "capture was not ended in the same stream as it began"},
     {904, "CUDA_ERROR_STREAM_CAPTURE_UNJOINED", "capturing stream has unjoined work"},
     {905, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION", "dependency created on uncaptured work in another stream"},
-    {906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT", "operation would make the legacy stream depend on a capturing blocking stream"},
+    {906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
+     "operation would make the legacy stream depend on a capturing blocking stream"},
     {907, "CUDA_ERROR_CAPTURED_EVENT", "operation not permitted on an event last recorded in a capturing stream"},
-    {908, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD", "attempt to terminate a thread-local capture sequence from another thread"},
+    {908, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD",
+     "attempt to terminate a thread-local capture sequence from another thread"},
     {999, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
 

@@ -23,6 +23,8 @@ struct EmulatorOptions {
     // Nonzero: every access is checked (bounds, races, uninitialised reads, alignment) and counted.
     uint32_t trace;
     uint64_t seed;
+    // Nonzero: errors are kept for emulator_last_error, and not printed on standard error.
+    uint64_t quiet;
 };
 
 struct EmulatorDevice {
@@ -70,6 +72,16 @@ struct EmulatorTraffic {
     uint64_t sector_read_bytes, sector_write_bytes;
 };
 
+// What one instruction of a launch asked of memory, over all blocks.
+struct EmulatorSite {
+    // Source line, and the calls that are inlined around it: "types.cuh:48 in conv.cu:120". Empty if unknown.
+    char line[128];
+    uint32_t shared, written;
+    // As in EmulatorLaunch, for global or for shared memory; `passes` are sectors or wavefronts, and
+    // `ideal_passes` the fewest: full sectors, or one wavefront a request.
+    uint64_t requests, passes, ideal_passes;
+};
+
 struct EmulatorMemory {
     // Device memory that the program holds now, and the most it has held since the last clear.
     uint64_t live_allocations, live_bytes, peak_bytes;
@@ -92,11 +104,17 @@ EMULATOR_API size_t emulator_launch_count();
 EMULATOR_API int emulator_launch(size_t index, EmulatorLaunch* launch);
 // How many allocations the launch touched, and the first `capacity` of them by address.
 EMULATOR_API size_t emulator_launch_traffic(size_t launch, EmulatorTraffic* traffic, size_t capacity);
+// How many instructions of the launch accessed memory, and those, in the order in which they first ran, if
+// `capacity` is enough for all. Lines are looked up now, in the modules that are loaded now.
+EMULATOR_API size_t emulator_launch_sites(size_t launch, EmulatorSite* sites, size_t capacity);
 EMULATOR_API void emulator_memory(EmulatorMemory* memory);
 // Copies the sentence, cut to `capacity` with its zero, and says its whole length. Empty if none.
 EMULATOR_API size_t emulator_last_error(char* text, size_t capacity);
 // The `nth` call from now (1: the next) of the driver function `function` does nothing and returns
 // `code`. An unknown function never fails.
 EMULATOR_API void emulator_fail(const char* function, uint32_t nth, uint32_t code);
+// The bytes are as if nobody had written them. Zero if they are not within one allocation. Waiting work
+// runs first.
+EMULATOR_API int emulator_poison(uint64_t address, size_t bytes);
 // Work that has been given to streams and has not run yet.
 EMULATOR_API size_t emulator_pending();

@@ -96,8 +96,8 @@ struct Call {
     Result refused;
 };
 // First line of a driver function.
-#define ENTER(needs)                          \
-    Call call(__func__, Call::needs);         \
+#define ENTER(needs)                  \
+    Call call(__func__, Call::needs); \
     if (call.refused) return call.refused
 
 struct PlannedFailure {
@@ -123,7 +123,7 @@ size_t pending();
 // A call that a capture of this thread, or a global one, forbids. Invalidates the capture.
 Result forbid_in_capture(const char* function);
 
-// ---- driver.cpp, module.cpp ----------------------------------------------------------------------
+// ---- memory.cpp, module.cpp ----------------------------------------------------------------------
 
 struct Usage {
     uint64_t bytes = 0, allocations = 0, peak = 0, calls = 0, pinned = 0;
@@ -131,11 +131,7 @@ struct Usage {
 extern Usage usage;
 void free_everything();
 
-struct RecordedLaunch {
-    EmulatorLaunch launch;
-    std::vector<EmulatorTraffic> traffic;
-};
-extern std::vector<RecordedLaunch> launches;
+extern std::vector<Record> launches;
 
 // What the device of compute capability `sm` allows.
 struct Limits {

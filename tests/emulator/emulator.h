@@ -50,7 +50,7 @@ __forceinline__ uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return {x
 
 // ---- the thread's place -----------------------------------------------------------------------------
 
-#define threadIdx (emulator_current->index)
+#define threadIdx (emulator_thread_index)
 #define blockIdx (emulator_block_index)
 #define blockDim (emulator_block_size)
 #define gridDim (emulator_grid_size)
@@ -73,7 +73,8 @@ struct Trampoline {
 };
 template <class... A>
 inline Kernel describe(const char* name, void (*function)(A...), unsigned max_threads) {
-    return {name, &Trampoline<A...>::call, reinterpret_cast<const void*>(function), sizeof...(A), Trampoline<A...>::sizes, max_threads};
+    const void* address = reinterpret_cast<const void*>(function);
+    return {name, &Trampoline<A...>::call, address, sizeof...(A), Trampoline<A...>::sizes, max_threads};
 }
 
 template <class To, class From>
@@ -115,8 +116,12 @@ __attribute__((noinline, no_sanitize_thread)) T atomic(T* address, Update update
 // ---- synchronisation -----------------------------------------------------------------------------
 
 __forceinline__ void __syncthreads() { emulator_sync_threads(); }
-__forceinline__ int __syncthreads_and(int predicate) { return emulator_sync_threads_vote(predicate, emulator::vote_and); }
-__forceinline__ int __syncthreads_or(int predicate) { return emulator_sync_threads_vote(predicate, emulator::vote_or); }
+__forceinline__ int __syncthreads_and(int predicate) {
+    return emulator_sync_threads_vote(predicate, emulator::vote_and);
+}
+__forceinline__ int __syncthreads_or(int predicate) {
+    return emulator_sync_threads_vote(predicate, emulator::vote_or);
+}
 __forceinline__ int __syncthreads_count(int predicate) {
     return emulator_sync_threads_vote(predicate, emulator::vote_count);
 }
@@ -152,44 +157,50 @@ __forceinline__ unsigned __match_any_sync(unsigned mask, T value) {
     return emulator_match_any(mask, carrier);
 }
 __forceinline__ unsigned __activemask() { return emulator_active_mask(); }
-__forceinline__ unsigned __reduce_add_sync(unsigned mask, unsigned v) { return emulator_reduce(mask, v, emulator::reduce_add, 0); }
-__forceinline__ unsigned __reduce_min_sync(unsigned mask, unsigned v) { return emulator_reduce(mask, v, emulator::reduce_min, 0); }
-__forceinline__ unsigned __reduce_max_sync(unsigned mask, unsigned v) { return emulator_reduce(mask, v, emulator::reduce_max, 0); }
-__forceinline__ int __reduce_add_sync(unsigned mask, int v) {
-    return static_cast<int>(emulator_reduce(mask, static_cast<unsigned>(v), emulator::reduce_add, 1));
-}
-__forceinline__ int __reduce_min_sync(unsigned mask, int v) {
-    return static_cast<int>(emulator_reduce(mask, static_cast<unsigned>(v), emulator::reduce_min, 1));
-}
-__forceinline__ int __reduce_max_sync(unsigned mask, int v) {
-    return static_cast<int>(emulator_reduce(mask, static_cast<unsigned>(v), emulator::reduce_max, 1));
-}
-__forceinline__ unsigned __reduce_and_sync(unsigned mask, unsigned v) { return emulator_reduce(mask, v, emulator::reduce_and, 0); }
-__forceinline__ unsigned __reduce_or_sync(unsigned mask, unsigned v) { return emulator_reduce(mask, v, emulator::reduce_or, 0); }
-__forceinline__ unsigned __reduce_xor_sync(unsigned mask, unsigned v) { return emulator_reduce(mask, v, emulator::reduce_xor, 0); }
+#define EMULATOR_REDUCE(operation, type, is_signed)                                                       \
+    __forceinline__ type __reduce_##operation##_sync(unsigned mask, type value) {                         \
+        unsigned bits = static_cast<unsigned>(value);                                                     \
+        return static_cast<type>(emulator_reduce(mask, bits, emulator::reduce_##operation, is_signed));   \
+    }
+EMULATOR_REDUCE(add, int, 1)
+EMULATOR_REDUCE(add, unsigned, 0)
+EMULATOR_REDUCE(min, int, 1)
+EMULATOR_REDUCE(min, unsigned, 0)
+EMULATOR_REDUCE(max, int, 1)
+EMULATOR_REDUCE(max, unsigned, 0)
+EMULATOR_REDUCE(and, unsigned, 0)
+EMULATOR_REDUCE(or, unsigned, 0)
+EMULATOR_REDUCE(xor, unsigned, 0)
+#undef EMULATOR_REDUCE
 
 // ---- atomics -------------------------------------------------------------------------------------
 
-#define EMULATOR_ATOMIC(type)                                                                            \
-    __forceinline__ type atomicAdd(type* p, type v) { return emulator::atomic(p, [v](type old) { return old + v; }); } \
-    __forceinline__ type atomicExch(type* p, type v) { return emulator::atomic(p, [v](type) { return v; }); }
-#define EMULATOR_ATOMIC_INTEGER(type)                                                                    \
-    EMULATOR_ATOMIC(type)                                                                                \
-    __forceinline__ type atomicMin(type* p, type v) { return emulator::atomic(p, [v](type old) { return old < v ? old : v; }); } \
-    __forceinline__ type atomicMax(type* p, type v) { return emulator::atomic(p, [v](type old) { return old > v ? old : v; }); } \
-    __forceinline__ type atomicAnd(type* p, type v) { return emulator::atomic(p, [v](type old) { return old & v; }); } \
-    __forceinline__ type atomicOr(type* p, type v) { return emulator::atomic(p, [v](type old) { return old | v; }); } \
-    __forceinline__ type atomicXor(type* p, type v) { return emulator::atomic(p, [v](type old) { return old ^ v; }); } \
-    __forceinline__ type atomicCAS(type* p, type compare, type v) {                                      \
-        return emulator::atomic(p, [compare, v](type old) { return old == compare ? v : old; });         \
+// `update` computes the new value from `old` and `v`.
+#define EMULATOR_ATOMIC(name, type, update)                                          \
+    __forceinline__ type name(type* address, type v) {                               \
+        return emulator::atomic(address, [v](type old) -> type { return update; });  \
     }
-EMULATOR_ATOMIC(float)
-EMULATOR_ATOMIC(double)
-EMULATOR_ATOMIC_INTEGER(int)
-EMULATOR_ATOMIC_INTEGER(unsigned)
-EMULATOR_ATOMIC_INTEGER(unsigned long long)
+#define EMULATOR_ATOMICS(type)                            \
+    EMULATOR_ATOMIC(atomicAdd, type, old + v)             \
+    EMULATOR_ATOMIC(atomicExch, type, (void(old), v))
+#define EMULATOR_INTEGER_ATOMICS(type)                                                                          \
+    EMULATOR_ATOMICS(type)                                                                                      \
+    EMULATOR_ATOMIC(atomicMin, type, old < v ? old : v)                                                         \
+    EMULATOR_ATOMIC(atomicMax, type, old > v ? old : v)                                                         \
+    EMULATOR_ATOMIC(atomicAnd, type, old & v)                                                                   \
+    EMULATOR_ATOMIC(atomicOr, type, old | v)                                                                    \
+    EMULATOR_ATOMIC(atomicXor, type, old ^ v)                                                                   \
+    __forceinline__ type atomicCAS(type* address, type compare, type v) {                                       \
+        return emulator::atomic(address, [compare, v](type old) -> type { return old == compare ? v : old; });  \
+    }
+EMULATOR_ATOMICS(float)
+EMULATOR_ATOMICS(double)
+EMULATOR_INTEGER_ATOMICS(int)
+EMULATOR_INTEGER_ATOMICS(unsigned)
+EMULATOR_INTEGER_ATOMICS(unsigned long long)
 #undef EMULATOR_ATOMIC
-#undef EMULATOR_ATOMIC_INTEGER
+#undef EMULATOR_ATOMICS
+#undef EMULATOR_INTEGER_ATOMICS
 __forceinline__ int atomicSub(int* p, int v) { return atomicAdd(p, -v); }
 __forceinline__ unsigned atomicSub(unsigned* p, unsigned v) { return atomicAdd(p, 0u - v); }
 __forceinline__ unsigned atomicInc(unsigned* p, unsigned limit) {

@@ -88,7 +88,7 @@ unsigned stack_count = 0;
 pthread_t kernel_thread;
 volatile bool in_kernel = false;
 struct sigaction previous_segv, previous_bus, previous_fpe;
-uintptr_t fault_address;
+uintptr_t fault_address, fault_pc;
 int fault_signal;
 // A fiber that overflowed its stack has none left to report on.
 alignas(64) unsigned char fault_stack[256 * 1024];
@@ -97,22 +97,25 @@ alignas(64) unsigned char fault_stack[256 * 1024];
 void report_fault() {
     uintptr_t address = fault_address;
     uintptr_t first = reinterpret_cast<uintptr_t>(stacks);
+    std::string line = source_line(reinterpret_cast<const void*>(fault_pc + 1));
     if (fault_signal == SIGFPE) {
-        fail_launch("integer division by zero");
+        fail_launch(launch_failed, "integer division by zero%s", line.c_str());
     } else if (address - first < stack_count * stack_bytes) {
-        fail_launch("a thread's local variables need more than %zu KiB of stack", stack_bytes / 1024);
+        fail_launch(launch_failed, "a thread's local variables need more than %zu KiB of stack", stack_bytes / 1024);
     } else if (is_device_address(address)) {
         const Allocation* near = nullptr;
         for (const Allocation* allocation : live_allocations())
             if (allocation->address <= address && (!near || allocation->address > near->address)) near = allocation;
         if (near)
-            fail_launch("illegal access to device memory, %llu bytes after the start of an allocation of %llu bytes",
+            fail_launch(illegal_address,
+                        "illegal access to device memory, %llu bytes after the start of an allocation of %llu bytes%s",
                         static_cast<unsigned long long>(address - near->address),
-                        static_cast<unsigned long long>(near->bytes));
+                        static_cast<unsigned long long>(near->bytes), line.c_str());
         else
-            fail_launch("illegal access to device memory where nothing is allocated");
+            fail_launch(illegal_address, "illegal access to device memory where nothing is allocated%s", line.c_str());
     } else {
-        fail_launch("illegal or misaligned access, address %p", reinterpret_cast<void*>(address));
+        fail_launch(illegal_address, "illegal or misaligned access, address %p%s", reinterpret_cast<void*>(address),
+                    line.c_str());
     }
     abandon();
 }
@@ -124,15 +127,19 @@ void handle_fault(int signal, siginfo_t* info, void* context) {
         ucontext_t* machine = static_cast<ucontext_t*>(context);
         uintptr_t top = reinterpret_cast<uintptr_t>(fault_stack + sizeof fault_stack) & ~uintptr_t{63};
 #if defined(__x86_64__)
+        fault_pc = static_cast<uintptr_t>(machine->uc_mcontext.gregs[REG_RIP]);
         machine->uc_mcontext.gregs[REG_RSP] = static_cast<greg_t>(top - 8);
         machine->uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(reinterpret_cast<uintptr_t>(&report_fault));
 #else
+        fault_pc = machine->uc_mcontext.pc;
         machine->uc_mcontext.sp = top;
         machine->uc_mcontext.pc = reinterpret_cast<uintptr_t>(&report_fault);
 #endif
         return;
     }
-    const struct sigaction& previous = signal == SIGSEGV ? previous_segv : signal == SIGBUS ? previous_bus : previous_fpe;
+    const struct sigaction& previous = signal == SIGSEGV  ? previous_segv
+                                       : signal == SIGBUS ? previous_bus
+                                                          : previous_fpe;
     if (previous.sa_flags & SA_SIGINFO) {
         previous.sa_sigaction(signal, info, context);
     } else if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN) {
@@ -163,8 +170,8 @@ void reserve_stacks(unsigned count) {
     if (count <= stack_count) return;
     count = count <= 256 ? 256 : 1024;
     if (stacks) munmap(stacks, stack_count * stack_bytes);
-    void* memory = mmap(nullptr, count * stack_bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory =
+        mmap(nullptr, count * stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) abort();
     stacks = static_cast<unsigned char*>(memory);
     stack_count = count;

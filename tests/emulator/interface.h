@@ -3,6 +3,10 @@
 // kernels invalid; nvrtc.cpp writes the hash of the sources into each.
 #pragma once
 
+#ifndef EMULATOR_CONST
+#define EMULATOR_CONST const
+#endif
+
 using size_t = __SIZE_TYPE__;
 
 struct uint3 {
@@ -13,12 +17,6 @@ struct dim3 {
 };
 
 namespace emulator {
-
-// The part of a thread's state that kernels read.
-struct Thread {
-    uint3 index;
-    unsigned lane;
-};
 
 // One entry point of a compiled kernel file; the table ends with an entry without a name.
 struct Kernel {
@@ -45,15 +43,17 @@ enum Element { element_f16, element_bf16 };
 
 #pragma GCC visibility push(default)
 extern "C" {
-extern emulator::Thread* emulator_current;
-extern uint3 emulator_block_index;
-extern dim3 emulator_block_size, emulator_grid_size;
+// Constant for as long as a thread runs its kernel, whoever else takes turns: a kernel's compiler may keep
+// them, and does not trace them. The runtime sets them.
+extern EMULATOR_CONST uint3 emulator_thread_index, emulator_block_index;
+extern EMULATOR_CONST dim3 emulator_block_size, emulator_grid_size;
 
 void emulator_sync_threads();
 int emulator_sync_threads_vote(int predicate, emulator::Vote vote);
 void emulator_sync_warp(unsigned mask);
 void emulator_fence();
-unsigned long long emulator_shuffle(unsigned mask, unsigned long long value, int lane, emulator::Shuffle kind, int width);
+unsigned long long emulator_shuffle(unsigned mask, unsigned long long value, int lane, emulator::Shuffle kind,
+                                    int width);
 unsigned emulator_ballot(unsigned mask, int predicate);
 unsigned emulator_match_any(unsigned mask, unsigned long long value);
 unsigned emulator_reduce(unsigned mask, unsigned value, emulator::Reduce kind, int is_signed);

@@ -7,11 +7,11 @@
 // ---- shared memory -------------------------------------------------------------------------------
 
 // The key's address names the array within its block.
-#define SHARED_ARRAY(type, name, count)                                  \
-    static const char name##_key = 0;                                    \
-    typedef type name##_array[count];                                    \
-    name##_array& name = *static_cast<name##_array*>(                    \
-        emulator_shared_static(&name##_key, #name, sizeof(name##_array), 16))
+#define SHARED_ARRAY(type, name, count) \
+    static const char name##_key = 0;   \
+    typedef type name##_array[count];   \
+    name##_array& name =                \
+        *static_cast<name##_array*>(emulator_shared_static(&name##_key, #name, sizeof(name##_array), 16))
 #define SHARED_DYNAMIC(name) unsigned char* name = static_cast<unsigned char*>(emulator_shared_dynamic(128))
 
 DEVICE unsigned shared_address(const void* pointer) { return emulator_shared_address(pointer); }
@@ -56,9 +56,15 @@ DEVICE unsigned short float_to_f16_bits(float value) {
 
 #if __CUDA_ARCH__ >= 800
 #define HAS_COPY_ASYNC 1
-DEVICE void copy_async_16(void* shared, const void* global, bool valid) { emulator_copy_async(shared, global, 16, valid); }
-DEVICE void copy_async_8(void* shared, const void* global, bool valid) { emulator_copy_async(shared, global, 8, valid); }
-DEVICE void copy_async_4(void* shared, const void* global, bool valid) { emulator_copy_async(shared, global, 4, valid); }
+DEVICE void copy_async_16(void* shared, const void* global, bool valid) {
+    emulator_copy_async(shared, global, 16, valid);
+}
+DEVICE void copy_async_8(void* shared, const void* global, bool valid) {
+    emulator_copy_async(shared, global, 8, valid);
+}
+DEVICE void copy_async_4(void* shared, const void* global, bool valid) {
+    emulator_copy_async(shared, global, 4, valid);
+}
 DEVICE void copy_async_commit() { emulator_copy_async_commit(); }
 template <int pending>
 DEVICE void copy_async_wait() {

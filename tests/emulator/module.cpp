@@ -14,7 +14,7 @@
 
 namespace emulator {
 
-std::vector<RecordedLaunch> launches;
+std::vector<Record> launches;
 
 namespace {
 
@@ -32,6 +32,7 @@ struct Function {
 };
 struct Module {
     void* library = nullptr;
+    std::string image;
     std::map<std::string, std::unique_ptr<Function>> functions;
     ~Module() {
         if (library) dlclose(library);
@@ -49,7 +50,8 @@ size_t image_bytes(const unsigned char* image) {
     for (unsigned i = 0; i < header.e_shnum; i++) {
         Elf64_Shdr section;
         memcpy(&section, image + header.e_shoff + i * sizeof section, sizeof section);
-        if (section.sh_type != SHT_NOBITS) end = std::max(end, static_cast<size_t>(section.sh_offset + section.sh_size));
+        if (section.sh_type != SHT_NOBITS)
+            end = std::max(end, static_cast<size_t>(section.sh_offset + section.sh_size));
     }
     return end;
 }
@@ -60,23 +62,30 @@ void publish_symbols() {
     if (done) return;
     done = true;
     Dl_info own;
-    if (dladdr(reinterpret_cast<void*>(&publish_symbols), &own)) dlopen(own.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
+    if (dladdr(reinterpret_cast<void*>(&publish_symbols), &own))
+        dlopen(own.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
 }
 
-void* open_image(const unsigned char* image) {
-    publish_symbols();
+// A file with the image; empty if it cannot be written.
+std::string write_image(const std::string& image) {
     const char* folder = getenv("TMPDIR");
     std::string path = std::string(folder && *folder ? folder : "/tmp") + "/emulator-XXXXXX";
     int file = mkstemp(path.data());
-    if (file < 0) return nullptr;
-    size_t bytes = image_bytes(image), written = 0;
-    while (written < bytes) {
-        ssize_t count = write(file, image + written, bytes - written);
+    if (file < 0) return {};
+    size_t written = 0;
+    while (written < image.size()) {
+        ssize_t count = write(file, image.data() + written, image.size() - written);
         if (count <= 0) break;
         written += static_cast<size_t>(count);
     }
     close(file);
-    void* library = written == bytes ? dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) : nullptr;
+    return path;
+}
+
+void* open_image(const std::string& image) {
+    publish_symbols();
+    std::string path = write_image(image);
+    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) refuse(CUDA_ERROR_SHARED_OBJECT_INIT_FAILED, "cannot open a kernel image: %s", dlerror());
     unlink(path.c_str());
     return library;
@@ -111,19 +120,21 @@ Result check_launch(const Function& function, dim3 grid, dim3 block, unsigned dy
     if (grid.x == 0 || grid.y == 0 || grid.z == 0 || block.x == 0 || block.y == 0 || block.z == 0)
         return refuse(CUDA_ERROR_INVALID_VALUE, "%s: an empty grid or block", name);
     if (grid.x > 2147483647u || grid.y > 65535 || grid.z > 65535)
-        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: a grid of %u x %u x %u is too large", name, grid.x, grid.y, grid.z);
+        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: a grid of %u x %u x %u is too large", name, grid.x, grid.y,
+                      grid.z);
     uint64_t threads = uint64_t{block.x} * block.y * block.z;
     if (block.x > 1024 || block.y > 1024 || block.z > 64 || threads > function.kernel->max_threads)
-        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: a block of %u x %u x %u threads; at most %u are allowed", name, block.x,
-                      block.y, block.z, function.kernel->max_threads);
+        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: a block of %u x %u x %u threads; at most %u are allowed", name,
+                      block.x, block.y, block.z, function.kernel->max_threads);
     if (dynamic_shared > function.max_dynamic_shared)
-        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: %u bytes of dynamic shared memory, the function's attribute allows %u",
-                      name, dynamic_shared, function.max_dynamic_shared);
+        return refuse(CUDA_ERROR_INVALID_VALUE,
+                      "%s: %u bytes of dynamic shared memory, the function's attribute allows %u", name, dynamic_shared,
+                      function.max_dynamic_shared);
     return CUDA_SUCCESS;
 }
 
 Result execute(Function& function, dim3 grid, dim3 block, unsigned dynamic_shared, Arguments& arguments) {
-    RecordedLaunch record;
+    Record record;
     memset(&record.launch, 0, sizeof record.launch);
     EmulatorLaunch& launch = record.launch;
     snprintf(launch.kernel, sizeof launch.kernel, "%s", function.kernel->name);
@@ -134,15 +145,59 @@ Result execute(Function& function, dim3 grid, dim3 block, unsigned dynamic_share
     launch.traced = options.trace;
     std::vector<void*> pointers = arguments.pointers();
     size_t limit = function.max_dynamic_shared > default_shared ? device_limits().shared_opt_in : default_shared;
-    std::string error = run_launch({function.kernel, grid, block, dynamic_shared, limit, pointers.data()}, launch, record.traffic);
+    Outcome outcome = run_launch({function.kernel, grid, block, dynamic_shared, limit, pointers.data()}, record);
     function.static_shared = launch.static_shared;
     launches.push_back(std::move(record));
-    if (error.empty()) return CUDA_SUCCESS;
-    bool is_access = error.find("access") != std::string::npos || error.find("bounds") != std::string::npos;
-    return refuse(is_access ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_ERROR_LAUNCH_FAILED, "%s", error.c_str());
+    if (outcome.result == 0) return CUDA_SUCCESS;
+    return refuse(static_cast<Result>(outcome.result), "%s", outcome.error.c_str());
 }
 
 }  // namespace
+
+std::vector<std::string> source_lines(const std::vector<const void*>& pcs) {
+    std::vector<std::string> lines(pcs.size());
+    for (auto& [handle, module] : modules) {
+        Dl_info own, where;
+        if (!dladdr(dlsym(module->library, "emulator_kernels"), &own)) continue;
+        // One run of addr2line for all of a module: with -a each answer starts with its address.
+        std::vector<size_t> asked;
+        std::string command;
+        for (size_t i = 0; i < pcs.size(); i++) {
+            if (!dladdr(pcs[i], &where) || where.dli_fbase != own.dli_fbase) continue;
+            char offset[32];
+            snprintf(offset, sizeof offset, " 0x%zx",
+                     reinterpret_cast<size_t>(pcs[i]) - reinterpret_cast<size_t>(own.dli_fbase) - 1);
+            command += offset;
+            asked.push_back(i);
+        }
+        if (asked.empty()) continue;
+        std::string path = write_image(module->image);
+        command = "addr2line -a -i -e '" + path + "'" + command + " 2>/dev/null";
+        if (FILE* output = popen(command.c_str(), "r")) {
+            char text[512];
+            size_t answer = 0;
+            while (fgets(text, sizeof text, output)) {
+                std::string line = text;
+                line = line.substr(0, line.find_first_of("\n "));
+                if (line.compare(0, 2, "0x") == 0) {
+                    answer++;
+                } else if (answer != 0 && answer <= asked.size() && !line.empty() && line[0] != '?') {
+                    std::string& result = lines[asked[answer - 1]];
+                    result += (result.empty() ? "" : " in ") + line.substr(line.rfind('/') + 1);
+                }
+            }
+            pclose(output);
+        }
+        unlink(path.c_str());
+    }
+    return lines;
+}
+
+std::string source_line(const void* pc) {
+    std::string line = source_lines({pc})[0];
+    return line.empty() ? line : " (" + line + ")";
+}
+
 }  // namespace emulator
 
 using namespace emulator;
@@ -151,11 +206,13 @@ DRIVER_API int cuModuleLoadData(void** handle, const void* image) {
     ENTER(context);
     if (memcmp(image, ELFMAG, SELFMAG) != 0) return refuse(CUDA_ERROR_INVALID_IMAGE, "an image that is no CUBIN");
     auto module = std::make_shared<Module>();
-    module->library = open_image(static_cast<const unsigned char*>(image));
+    module->image.assign(static_cast<const char*>(image), image_bytes(static_cast<const unsigned char*>(image)));
+    module->library = open_image(module->image);
     if (!module->library) return CUDA_ERROR_INVALID_IMAGE;
     auto* made_for = static_cast<const Image*>(dlsym(module->library, "emulator_image"));
     auto* kernel = static_cast<const Kernel*>(dlsym(module->library, "emulator_kernels"));
-    if (!made_for || !kernel) return refuse(CUDA_ERROR_INVALID_IMAGE, "an image that the emulator's NVRTC did not make");
+    if (!made_for || !kernel)
+        return refuse(CUDA_ERROR_INVALID_IMAGE, "an image that the emulator's NVRTC did not make");
     if (made_for->interface != EMULATOR_INTERFACE)
         return refuse(CUDA_ERROR_INVALID_IMAGE, "an image of another version of the emulator");
     if (made_for->sm / 10 != device.sm / 10 || made_for->sm > device.sm)
@@ -216,8 +273,9 @@ DRIVER_API int cuFuncGetAttribute(int* value, int attribute, void* handle) {
         case 0: *value = static_cast<int>(function->kernel->max_threads); break;  // MAX_THREADS_PER_BLOCK
         case 1: *value = static_cast<int>(function->static_shared); break;        // SHARED_SIZE_BYTES
         case 4: *value = assumed_registers; break;                                // NUM_REGS
-        case 5: case 6: *value = static_cast<int>(device.sm); break;              // PTX_VERSION, BINARY_VERSION
-        case 8: *value = static_cast<int>(function->max_dynamic_shared); break;   // MAX_DYNAMIC_SHARED_SIZE_BYTES
+        case 5:
+        case 6: *value = static_cast<int>(device.sm); break;                     // PTX_VERSION, BINARY_VERSION
+        case 8: *value = static_cast<int>(function->max_dynamic_shared); break;  // MAX_DYNAMIC_SHARED_SIZE_BYTES
         default: *value = 0;
     }
     return CUDA_SUCCESS;
@@ -248,8 +306,9 @@ DRIVER_API int cuFuncGetParamInfo(void* handle, size_t index, size_t* offset, si
     if (index >= function->kernel->arguments) return CUDA_ERROR_INVALID_VALUE;
     size_t at = 0;
     for (size_t i = 0;; i++) {
-        // Of every type that kernels take, the size is a multiple of the alignment, and that at most 8.
-        size_t size = function->kernel->sizes[i], alignment = size % 8 == 0 ? 8 : size % 4 == 0 ? 4 : size % 2 == 0 ? 2 : 1;
+        // Of the types that kernels take, the alignment is the largest power of two in the size, up to 8.
+        size_t size = function->kernel->sizes[i];
+        size_t alignment = std::min<size_t>(size & (~size + 1), 8);
         at = (at + alignment - 1) / alignment * alignment;
         if (i == index) break;
         at += size;
@@ -259,8 +318,8 @@ DRIVER_API int cuFuncGetParamInfo(void* handle, size_t index, size_t* offset, si
     return CUDA_SUCCESS;
 }
 
-DRIVER_API int cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, void* handle, int threads, size_t dynamic,
-                                                                    unsigned) {
+DRIVER_API int cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, void* handle, int threads,
+                                                                    size_t dynamic, unsigned) {
     ENTER(context);
     Function* function = find_function(handle);
     if (!function) return CUDA_ERROR_INVALID_HANDLE;
@@ -278,6 +337,24 @@ DRIVER_API int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* fu
     return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, threads, dynamic, 0);
 }
 
+// The largest block the function may have; `shared_of`, if given, says what a block of a size needs.
+DRIVER_API int cuOccupancyMaxPotentialBlockSize(int* grid, int* threads, void* handle, size_t (*shared_of)(int),
+                                                size_t dynamic, int limit) {
+    ENTER(context);
+    Function* function = find_function(handle);
+    if (!function) return CUDA_ERROR_INVALID_HANDLE;
+    int most = static_cast<int>(function->kernel->max_threads);
+    int blocks = 0;
+    for (*threads = limit > 0 ? std::min(limit, most) : most; *threads > 0; *threads -= 32) {
+        size_t shared = shared_of ? shared_of(*threads) : dynamic;
+        int result = cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(&blocks, handle, *threads, shared, 0);
+        if (result != CUDA_SUCCESS) return result;
+        if (blocks != 0) break;
+    }
+    *grid = blocks * static_cast<int>(device.multiprocessors);
+    return CUDA_SUCCESS;
+}
+
 DRIVER_API int cuOccupancyAvailableDynamicSMemPerBlock(size_t* bytes, void* handle, int blocks, int) {
     ENTER(context);
     Function* function = find_function(handle);
@@ -290,8 +367,8 @@ DRIVER_API int cuOccupancyAvailableDynamicSMemPerBlock(size_t* bytes, void* hand
 }
 
 DRIVER_API int cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
-                              unsigned block_y, unsigned block_z, unsigned dynamic_shared, void* stream_handle, void** values,
-                              void** extra) {
+                              unsigned block_y, unsigned block_z, unsigned dynamic_shared, void* stream_handle,
+                              void** values, void** extra) {
     ENTER(context);
     Function* function = find_function(handle);
     Stream* stream = find_stream(stream_handle);

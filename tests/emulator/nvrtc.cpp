@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include <cctype>
+#include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -17,6 +19,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -38,6 +41,11 @@ enum : int {
 };
 
 const int archs[] = {75, 80, 86, 89, 90, 100, 120};
+// Options that the real one takes and that change nothing here; what is not known is refused.
+const char* const ignored_options =
+    " std fmad use_fast_math ftz prec-div prec-sqrt ptxas-options Xptxas split-compile maxrregcount restrict "
+    "generate-line-info lineinfo device-debug G extra-device-vectorization device-as-default-execution-space "
+    "default-device device-int128 disable-warnings w diag-suppress minimal no-cache ";
 const char* const twin = "common/intrinsics.cuh";
 
 struct Program {
@@ -84,7 +92,12 @@ std::string read_file(const std::string& path) {
     return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-// Runs the compiler with its messages appended to `log`.
+std::vector<std::string> split(const std::string& text) {
+    std::istringstream words(text);
+    return {std::istream_iterator<std::string>(words), {}};
+}
+
+// Runs the compiler in the folder, with its messages appended to `log`.
 bool run_compiler(const Folder& folder, const std::vector<std::string>& arguments, std::string& log) {
     const char* compiler = getenv("CXX");
     std::vector<std::string> words{compiler && *compiler ? compiler : "g++"};
@@ -92,10 +105,10 @@ bool run_compiler(const Folder& folder, const std::vector<std::string>& argument
     std::vector<char*> pointers;
     for (std::string& word : words) pointers.push_back(word.data());
     pointers.push_back(nullptr);
-    std::string messages = folder.path + "/messages";
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 1, messages.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addchdir_np(&actions, folder.path.c_str());
+    posix_spawn_file_actions_addopen(&actions, 1, "messages", O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
     pid_t child;
     int status = -1;
@@ -107,7 +120,7 @@ bool run_compiler(const Folder& folder, const std::vector<std::string>& argument
     }
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
-    log += read_file(messages);
+    log += read_file(folder.path + "/messages");
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
@@ -182,9 +195,10 @@ std::vector<Entry> take_entries(std::string& text) {
 }
 
 std::string table(const std::vector<Entry>& entries, const Program& program, int sm) {
-    std::string text = "\nextern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Image emulator_image = {" +
-                       std::to_string(EMULATOR_INTERFACE) + "ull, " + std::to_string(sm) + "};\n" +
-                       "extern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Kernel emulator_kernels[] = {\n";
+    std::string text =
+        "\nextern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Image emulator_image = {" +
+        std::to_string(EMULATOR_INTERFACE) + "ull, " + std::to_string(sm) + "};\n" +
+        "extern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Kernel emulator_kernels[] = {\n";
     for (const Entry& entry : entries)
         text += "    emulator::describe(\"" + entry.name + "\", " + entry.name + ", " +
                 (entry.bounds.empty() ? "1024" : entry.bounds) + "),\n";
@@ -195,43 +209,68 @@ std::string table(const std::vector<Entry>& entries, const Program& program, int
 
 // ---- compilation ---------------------------------------------------------------------------------
 
+const char* const preprocess_options = "-E -x c++ -std=c++17 -D__CUDACC_RTC__ -I . -include";
+
+// -fsanitize=thread calls a hook for each access; libtsan is not linked, the driver's stand-in has the
+// hooks. What would merge or split the kernel's accesses is off, so that the trace sees them as they are
+// written. No contraction: the same numbers in every build.
+const char* const build_options =
+    "-c -x c++-cpp-output -std=c++17 -O2 -march=native -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti "
+    "-fno-gnu-unique -fno-strict-aliasing -fno-math-errno -ffp-contract=off -g1 "
+    "-fsanitize=thread --param=tsan-instrument-func-entry-exit=0 "
+    "-fno-tree-sra -fno-tree-vectorize -fno-tree-slp-vectorize -fno-store-merging -fno-tree-loop-distribute-patterns "
+    "-Wno-unknown-pragmas -Wno-attributes preprocessed.ii -o kernel.o";
+
+// Where the compiled form of this preprocessed text is kept from one process to the next; it is named by
+// two hashes. The folder is emptied when the emulator or the compiler changes.
+std::string cached_image(const std::string& text) {
+    uint64_t hashes[2] = {0xcbf29ce484222325u, 0x84222325cbf29ce4u};
+    for (unsigned char c : text + build_options)
+        for (uint64_t& hash : hashes) hash = (hash ^ c ^ (hash >> 47)) * 0x100000001b3u;
+    char name[64];
+    snprintf(name, sizeof name, "/%016llx%016llx.so", static_cast<unsigned long long>(hashes[0]),
+             static_cast<unsigned long long>(hashes[1]));
+    return EMULATOR_CACHE + std::string(name);
+}
+
+// To the end or not at all: others may read it at the same time.
+void keep_image(const std::string& path, const std::string& image, const Folder& folder) {
+    std::string unfinished = path + folder.path.substr(folder.path.size() - 6);
+    if (!write_file(unfinished, image) || rename(unfinished.c_str(), path.c_str()) != 0) unlink(unfinished.c_str());
+}
+
 int compile(Program& program, int sm, const std::vector<std::string>& defines, bool verbose) {
     Folder folder;
     if (folder.path.empty()) return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
     for (const auto& [name, text] : program.headers)
         if (!write_file(folder.path + "/" + name, name == twin ? read_file(EMULATOR_SOURCES "/intrinsics.cuh") : text))
             return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
-    std::string source = folder.path + "/source.cu", preprocessed = folder.path + "/preprocessed.ii";
-    std::string object = folder.path + "/kernel.o", library = folder.path + "/kernel.so";
-    // The name that messages show.
-    write_file(source, "#line 1 \"" + program.name + "\"\n" + program.source);
-
-    std::vector<std::string> preprocess{"-E", "-x", "c++", "-std=c++17", "-include", EMULATOR_SOURCES "/emulator.h",
-                                        "-D__CUDACC_RTC__", "-D__CUDA_ARCH__=" + std::to_string(sm * 10), "-I", folder.path,
-                                        source, "-o", preprocessed};
-    preprocess.insert(preprocess.begin(), defines.begin(), defines.end());
+    // Named as the program is, for messages. All names are relative, so that equal programs have equal text.
+    if (!write_file(folder.path + "/" + program.name, program.source))
+        return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
+    std::vector<std::string> preprocess = split(preprocess_options);
+    preprocess.insert(preprocess.end(), {EMULATOR_SOURCES "/emulator.h", "-D__CUDA_ARCH__=" + std::to_string(sm * 10)});
+    preprocess.insert(preprocess.end(), defines.begin(), defines.end());
+    preprocess.insert(preprocess.end(), {program.name, "-o", "preprocessed.ii"});
     if (!run_compiler(folder, preprocess, program.log)) return NVRTC_ERROR_COMPILATION;
-    std::string text = read_file(preprocessed);
+    std::string text = read_file(folder.path + "/preprocessed.ii");
     std::vector<Entry> entries = take_entries(text);
-    write_file(preprocessed, text + table(entries, program, sm));
+    text += table(entries, program, sm);
 
-    // -fsanitize=thread calls a hook for each access; libtsan is not linked, the driver's stand-in has the
-    // hooks. What would merge or split the kernel's accesses is off, so that the trace sees them as they
-    // are written. No contraction: the same numbers in every build.
-    std::vector<std::string> build{
-        "-c", "-x", "c++-cpp-output", "-std=c++17", "-O2", "-march=native", "-fPIC", "-fvisibility=hidden",
-        "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0", "-fno-exceptions", "-fno-rtti", "-fno-gnu-unique",
-        "-fno-tree-sra", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-store-merging",
-        "-fno-tree-loop-distribute-patterns", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-math-errno", "-Wno-unknown-pragmas",
-        "-Wno-attributes", "-g1", preprocessed, "-o", object};
-    if (!run_compiler(folder, build, program.log)) return NVRTC_ERROR_COMPILATION;
-    if (!run_compiler(folder, {"-shared", "-o", library, object}, program.log)) return NVRTC_ERROR_COMPILATION;
-    program.image = read_file(library);
+    std::string kept = cached_image(text);
+    program.image = read_file(kept);
+    if (program.image.empty()) {
+        write_file(folder.path + "/preprocessed.ii", text);
+        if (!run_compiler(folder, split(build_options), program.log)) return NVRTC_ERROR_COMPILATION;
+        if (!run_compiler(folder, split("-shared -o kernel.so kernel.o"), program.log)) return NVRTC_ERROR_COMPILATION;
+        program.image = read_file(folder.path + "/kernel.so");
+        keep_image(kept, program.image, folder);
+    }
     program.compiled = true;
     if (verbose)
         for (const Entry& entry : entries)
-            program.log += "ptxas info    : Compiling entry function '" + entry.name + "' for 'sm_" + std::to_string(sm) +
-                           "'\nptxas info    : Function properties for " + entry.name +
+            program.log += "ptxas info    : Compiling entry function '" + entry.name + "' for 'sm_" +
+                           std::to_string(sm) + "'\nptxas info    : Function properties for " + entry.name +
                            "\n    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
                            "ptxas info    : Used 32 registers\n";
     return NVRTC_SUCCESS;
@@ -260,15 +299,17 @@ NVRTC_API nvrtcGetSupportedArchs(int* supported) {
     return NVRTC_SUCCESS;
 }
 
-NVRTC_API nvrtcCreateProgram(Program** program, const char* source, const char* name, int count, const char* const* headers,
-                             const char* const* names) {
+NVRTC_API nvrtcCreateProgram(Program** program, const char* source, const char* name, int count,
+                             const char* const* headers, const char* const* names) {
     if (!program || !source || count < 0) return NVRTC_ERROR_INVALID_INPUT;
     auto created = std::make_unique<Program>();
     created->source = source;
-    created->name = name ? name : "default_program";
+    created->name = name && *name ? name : "default_program";
+    if (created->name[0] == '/' || created->name.find("..") != std::string::npos) return NVRTC_ERROR_INVALID_INPUT;
     for (int i = 0; i < count; i++) {
         std::string header = names[i];
-        if (header.empty() || header[0] == '/' || header.find("..") != std::string::npos) return NVRTC_ERROR_INVALID_INPUT;
+        if (header.empty() || header[0] == '/' || header.find("..") != std::string::npos)
+            return NVRTC_ERROR_INVALID_INPUT;
         created->headers[header] = headers[i];
     }
     *program = created.release();
@@ -310,6 +351,14 @@ NVRTC_API nvrtcCompileProgram(Program* program, int count, const char* const* op
             defines.push_back(option);
         } else if (option.rfind("--define-macro=", 0) == 0) {
             defines.push_back("-D" + option.substr(15));
+        } else if (option.rfind("--gpu-architecture=", 0) != 0 && option.rfind("-arch=", 0) != 0) {
+            size_t start = option.find_first_not_of('-');
+            std::string name = start > 2 ? "" : option.substr(start, option.find('=') - start);
+            bool known = !name.empty() && strstr(ignored_options, (" " + name + " ").c_str()) != nullptr;
+            if (!known) {
+                program->log = "error: unrecognized option " + option + " found\n";
+                return NVRTC_ERROR_INVALID_OPTION;
+            }
         }
         verbose |= option.find("ptxas-options") != std::string::npos && option.find("-v") != std::string::npos;
     }

@@ -1,5 +1,5 @@
 // What the parts of the emulator know of each other: fibers (fiber.cpp) are scheduled by block.cpp, meet
-// in warp.cpp, touch memory that memory.cpp hands out, and are watched by trace.cpp; driver.cpp and
+// in warp.cpp, touch memory that arena.cpp hands out, and are watched by trace.cpp; driver.cpp and
 // stream.cpp call `run_launch`. All of it runs under one lock, on whichever host thread synchronises.
 #pragma once
 #include <cstdarg>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "control.h"
+#define EMULATOR_CONST
 #include "interface.h"
 
 namespace emulator {
@@ -16,6 +17,9 @@ namespace emulator {
 constexpr unsigned warp_lanes = 32;
 // The most that any device has (sm_90), and what one block can get of it.
 constexpr size_t shared_capacity = 227 * 1024;
+// Where dynamic shared memory starts, and how much there is with room for the gaps between arrays.
+constexpr size_t shared_base = 1024;
+constexpr size_t shared_bytes = shared_base + shared_capacity + 16 * 1024;
 
 // ---- fiber.cpp -----------------------------------------------------------------------------------
 
@@ -45,10 +49,15 @@ struct CopyAsync {
 };
 
 struct Warp;
-struct Fiber : Thread {
+struct Fiber {
+    uint3 index;
+    unsigned lane;
     void* stack_pointer;
-    unsigned linear;
+    unsigned linear, stack;
     State state;
+    // Has a stack; before, it has not begun.
+    bool started;
+    // Has called __threadfence().
     bool fenced;
     Warp* warp;
     // Copies not yet done, oldest first, and how many there were at the end of each open group.
@@ -88,7 +97,9 @@ struct Block {
     // Rises at each barrier and at each block, and never falls: the time of an access.
     uint32_t epoch, first_epoch;
     unsigned char* shared;
-    size_t dynamic_shared, used_shared;
+    size_t dynamic_shared, static_shared;
+    // Where the next static array goes.
+    size_t shared_end;
     std::vector<SharedArray> arrays;
     // Statistics of the launch.
     EmulatorLaunch* launch;
@@ -97,14 +108,18 @@ struct Block {
 extern Block block;
 extern EmulatorOptions options;
 
-inline Fiber* current() { return static_cast<Fiber*>(emulator_current); }
+// The thread that runs; null between blocks.
+extern Fiber* current;
 
 // Makes `fiber` runnable.
 void wake(Fiber* fiber);
 // The current fiber has set its state: runs others until it is woken.
 void wait();
-// Ends the launch with a sentence (printf style). Only the first is kept. In a kernel, does not return.
-void fail_launch(const char* format, ...) __attribute__((format(printf, 1, 2)));
+// What a failed launch returns.
+enum Failure : int { illegal_address = 700, misaligned_address = 716, launch_failed = 719 };
+// Notes why the launch fails, in a sentence (printf style); only the first is kept.
+void fail_launch(Failure failure, const char* format, ...) __attribute__((format(printf, 2, 3)));
+// Leaves the kernel for good.
 [[noreturn]] void abandon();
 
 struct LaunchArguments {
@@ -115,10 +130,16 @@ struct LaunchArguments {
     size_t shared_limit;
     void** arguments;
 };
-// Runs a launch to its end and writes its statistics. Returns the error, empty if there is none.
-std::string run_launch(const LaunchArguments& arguments, EmulatorLaunch& launch, std::vector<EmulatorTraffic>& traffic);
+struct Outcome {
+    // Zero if all went well.
+    int result;
+    std::string error;
+};
+struct Record;
+// Runs a launch to its end and writes its statistics.
+Outcome run_launch(const LaunchArguments& arguments, Record& record);
 
-// ---- memory.cpp ----------------------------------------------------------------------------------
+// ---- arena.cpp -----------------------------------------------------------------------------------
 
 struct Allocation {
     uint64_t address, bytes;
@@ -135,6 +156,8 @@ const std::vector<Allocation*>& live_allocations();
 // In the arena of device memory, allocated or not.
 bool is_device_address(uint64_t address);
 void mark_initialised(uint64_t address, size_t bytes);
+// As if nobody had written there.
+void poison(uint64_t address, size_t bytes);
 // As the bytes of `from` are.
 void copy_initialised(uint64_t to, uint64_t from, size_t bytes);
 bool is_initialised(uint64_t address, size_t bytes);
@@ -147,13 +170,37 @@ std::string check_slack();
 extern bool tracing;
 enum class Access : uint8_t { read, write, atomic };
 void trace_launch_begin();
+void trace_block_begin();
 void trace_block_end();
-void trace_launch_end(EmulatorLaunch& launch, std::vector<EmulatorTraffic>& traffic);
+// What one instruction asked of memory; see EmulatorSite.
+struct Site {
+    const void* pc;
+    bool shared, written;
+    uint64_t requests, passes, ideal_passes;
+};
+struct Record {
+    EmulatorLaunch launch;
+    std::vector<EmulatorTraffic> traffic;
+    std::vector<Site> sites;
+};
+void trace_launch_end(Record& record);
+[[noreturn]] void trace_misaligned(const void* address, size_t bytes, Access access, const void* pc);
 // Checks and counts an access of the current fiber.
 void trace_access(const void* address, size_t bytes, Access access, const void* pc);
-// The current fiber fenced and then did an atomic on global memory.
+// An asynchronous copy to shared memory is under way, and done.
+void trace_copy_begin(const void* shared, size_t bytes, const void* pc);
+void trace_copy_end(const void* shared, size_t bytes, const void* pc);
+// An atomic on global memory by a thread that had fenced: what its block has written is there for blocks
+// that do an atomic later; and that atomic.
 void trace_release();
-// A barrier has been passed by all.
-void trace_barrier();
+void trace_acquire();
+
+// ---- module.cpp ----------------------------------------------------------------------------------
+
+// "file:line" of the instruction before each `pc` in a kernel's source, and of the calls that are inlined
+// around it; empty if unknown.
+std::vector<std::string> source_lines(const std::vector<const void*>& pcs);
+// The same of one, in parentheses after a space, for messages.
+std::string source_line(const void* pc);
 
 }  // namespace emulator

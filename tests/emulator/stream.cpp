@@ -50,8 +50,11 @@ void queue(Stream* stream, Operation operation) {
 
 void forget_if_idle(Stream* stream) {
     if (!stream->destroyed || !stream->waiting.empty()) return;
-    for (auto& [handle, event] : events)
-        if (event->stream == stream) event->stream = nullptr, event->reached = true;
+    for (auto& [handle, event] : events) {
+        if (event->stream != stream) continue;
+        event->stream = nullptr;
+        event->reached = true;
+    }
     streams.erase(stream);
     delete stream;
 }
@@ -79,7 +82,8 @@ Result enqueue(Stream* stream, Operation operation) {
             if (other == stream || !other->blocking) continue;
             if (other->capture) {
                 other->capture->invalidated = true;
-                return refuse(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "the default stream would wait for a stream that captures");
+                return refuse(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT,
+                              "the default stream would wait for a stream that captures");
             }
             if (other->waiting.empty()) continue;
             uint64_t number = other->given;
@@ -219,7 +223,8 @@ DRIVER_API int cuStreamWaitEvent(void* stream_handle, void* event_handle, unsign
     if (stream->capture) {
         if (!event->stream) return CUDA_SUCCESS;
         stream->capture->invalidated = true;
-        return refuse(CUDA_ERROR_STREAM_CAPTURE_ISOLATION, "a stream that captures waits for an event from outside the capture");
+        return refuse(CUDA_ERROR_STREAM_CAPTURE_ISOLATION,
+                      "a stream that captures waits for an event from outside the capture");
     }
     if (!event->stream || event->stream == stream) return CUDA_SUCCESS;
     Stream* other = event->stream;
@@ -327,7 +332,8 @@ DRIVER_API int cuStreamBeginCapture_v2(void* handle, int mode) {
     ENTER(context);
     Stream* stream = find_stream(handle);
     if (!stream) return CUDA_ERROR_INVALID_HANDLE;
-    if (stream == &default_stream) return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "the default stream cannot capture");
+    if (stream == &default_stream)
+        return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "the default stream cannot capture");
     if (stream->capture) return CUDA_ERROR_INVALID_VALUE;
     stream->capture = std::make_shared<Graph>();
     stream->capture->origin = stream;
@@ -354,7 +360,8 @@ DRIVER_API int cuStreamEndCapture(void* handle, void** graph) {
         if (other != stream && counts.second < counts.first) unjoined = true;
     }
     if (captured->invalidated) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
-    if (unjoined) return refuse(CUDA_ERROR_STREAM_CAPTURE_UNJOINED, "a stream of the capture was not joined to its origin");
+    if (unjoined)
+        return refuse(CUDA_ERROR_STREAM_CAPTURE_UNJOINED, "a stream of the capture was not joined to its origin");
     *graph = keep_graph(captured);
     return CUDA_SUCCESS;
 }

@@ -19,17 +19,17 @@ void each_lane(unsigned mask, Function function) {
 // `together(slots, mask)` runs once, when all lanes of `mask` are here.
 template <class Together>
 void meet(unsigned mask, Kind kind, void* slot, Together together) {
-    Fiber* fiber = current();
+    Fiber* fiber = current;
     Warp& warp = *fiber->warp;
     unsigned self = 1u << fiber->lane;
     unsigned threads = static_cast<unsigned>(block.fibers.size()) - warp.index * warp_lanes;
     if (threads < warp_lanes) mask &= (1u << threads) - 1u;
     if (!(mask & self)) {
-        fail_launch("a lane takes part in a warp operation whose mask 0x%08x does not name it", mask);
+        fail_launch(launch_failed, "a lane takes part in a warp operation whose mask 0x%08x does not name it", mask);
         abandon();
     }
     if (mask & ~warp.live) {
-        fail_launch("the mask 0x%08x of a warp operation names lanes that have ended", mask);
+        fail_launch(launch_failed, "the mask 0x%08x of a warp operation names lanes that have ended", mask);
         abandon();
     }
     Meeting& meeting = warp.meetings[__builtin_ctz(mask)];
@@ -37,7 +37,7 @@ void meet(unsigned mask, Kind kind, void* slot, Together together) {
         meeting.mask = mask;
         meeting.kind = kind;
     } else if (meeting.mask != mask || meeting.kind != kind) {
-        fail_launch("lanes of a warp meet in different warp operations, or with different masks");
+        fail_launch(launch_failed, "lanes of a warp meet in different warp operations, or with different masks");
         abandon();
     }
     meeting.slots[fiber->lane] = slot;
@@ -54,8 +54,8 @@ void meet(unsigned mask, Kind kind, void* slot, Together together) {
 }
 
 void whole_warp(const char* what) {
-    if (block.fibers.size() - current()->warp->index * warp_lanes < warp_lanes) {
-        fail_launch("%s needs a warp of 32 threads", what);
+    if (block.fibers.size() - current->warp->index * warp_lanes < warp_lanes) {
+        fail_launch(launch_failed, "%s needs a warp of 32 threads", what);
         abandon();
     }
 }
@@ -98,7 +98,9 @@ struct Mma {
 // the next; register r of b rows 2·thread + 8·r and the next, column group; d[r] row group + 8·(r / 2),
 // column 2·thread + r % 2.
 void multiply(void** slots) {
-    float a[16][16], b[16][8], d[16][8];
+    typedef float Row __attribute__((vector_size(32)));
+    float a[16][16];
+    Row b[16], d[16];
     int k = static_cast<Mma*>(slots[0])->k;
     for (unsigned lane = 0; lane < warp_lanes; lane++) {
         const Mma& mma = *static_cast<Mma*>(slots[lane]);
@@ -108,12 +110,12 @@ void multiply(void** slots) {
             unpack(row, row + 1, mma.a[r], mma.element);
         }
         for (int r = 0; r < k / 8; r++)
-            unpack(&b[2 * thread + 8 * r][group], &b[2 * thread + 8 * r + 1][group], mma.b[r], mma.element);
+            unpack(reinterpret_cast<float*>(&b[2 * thread + 8 * r]) + group,
+                   reinterpret_cast<float*>(&b[2 * thread + 8 * r + 1]) + group, mma.b[r], mma.element);
         for (int r = 0; r < 4; r++) d[group + 8 * (r / 2)][2 * thread + r % 2] = mma.d[r];
     }
     for (int i = 0; i < 16; i++)
-        for (int j = 0; j < k; j++)
-            for (int n = 0; n < 8; n++) d[i][n] += a[i][j] * b[j][n];
+        for (int j = 0; j < k; j++) d[i] += a[i][j] * b[j];
     for (unsigned lane = 0; lane < warp_lanes; lane++) {
         const Mma& mma = *static_cast<Mma*>(slots[lane]);
         unsigned group = lane / 4, thread = lane % 4;
@@ -127,7 +129,7 @@ void land(const CopyAsync& copy) {
         memcpy(copy.shared, copy.global, copy.bytes);
     else
         memset(copy.shared, 0, copy.bytes);
-    if (tracing) trace_access(copy.shared, copy.bytes, Access::write, copy.pc);
+    if (tracing) trace_copy_end(copy.shared, copy.bytes, copy.pc);
 }
 
 void land_first(Fiber* fiber, size_t count) {
@@ -138,10 +140,11 @@ void land_first(Fiber* fiber, size_t count) {
 }  // namespace
 
 EMULATOR_API void emulator_sync_warp(unsigned mask) {
-    meet(mask, kind_sync, nullptr, [](void**, unsigned) { current()->warp->clock++; });
+    meet(mask, kind_sync, nullptr, [](void**, unsigned) { current->warp->clock++; });
 }
 
-EMULATOR_API unsigned long long emulator_shuffle(unsigned mask, unsigned long long value, int lane, Shuffle kind, int width) {
+EMULATOR_API unsigned long long emulator_shuffle(unsigned mask, unsigned long long value, int lane, Shuffle kind,
+                                                 int width) {
     struct Operands {
         unsigned long long value;
         int lane;
@@ -223,13 +226,14 @@ EMULATOR_API unsigned emulator_reduce(unsigned mask, unsigned value, Reduce kind
     return operands.result;
 }
 
-EMULATOR_API unsigned emulator_active_mask() { return current()->warp->live; }
+EMULATOR_API unsigned emulator_active_mask() { return current->warp->live; }
 
 EMULATOR_API void emulator_load_matrix_x4(unsigned* registers, const void* row, int transposed) {
     whole_warp("ldmatrix");
     unsigned address = emulator_shared_address(row);
     if (address % 16 != 0) {
-        fail_launch("ldmatrix reads a row at shared address %u, which is not a multiple of 16", address);
+        fail_launch(misaligned_address, "ldmatrix reads a row at shared address %u, which is not a multiple of 16",
+                    address);
         abandon();
     }
     if (tracing) trace_access(row, 16, Access::read, __builtin_return_address(0));
@@ -263,23 +267,25 @@ EMULATOR_API void emulator_mma_m16n8(float* d, const unsigned* a, const unsigned
 // ---- asynchronous copies, as late as the kernel allows -------------------------------------------
 
 EMULATOR_API void emulator_copy_async(void* shared, const void* global, unsigned bytes, int valid) {
-    Fiber* fiber = current();
+    Fiber* fiber = current;
     unsigned to = emulator_shared_address(shared);
     uintptr_t from = reinterpret_cast<uintptr_t>(global);
     if (to % bytes != 0 || from % bytes != 0) {
-        fail_launch("an asynchronous copy of %u bytes between misaligned addresses (shared %u, global ...%03x)", bytes, to,
-                    static_cast<unsigned>(from & 0xfff));
+        fail_launch(misaligned_address,
+                    "an asynchronous copy of %u bytes between misaligned addresses (shared %u, global ...%03x)", bytes,
+                    to, static_cast<unsigned>(from & 0xfff));
         abandon();
     }
     const void* pc = __builtin_return_address(0);
     if (tracing && valid) trace_access(global, bytes, Access::read, pc);
+    if (tracing) trace_copy_begin(shared, bytes, pc);
     fiber->copies.push_back({shared, global, bytes, valid != 0, pc});
 }
 
-EMULATOR_API void emulator_copy_async_commit() { current()->groups.push_back(current()->copies.size()); }
+EMULATOR_API void emulator_copy_async_commit() { current->groups.push_back(current->copies.size()); }
 
 EMULATOR_API void emulator_copy_async_wait(int pending) {
-    Fiber* fiber = current();
+    Fiber* fiber = current;
     if (fiber->groups.size() <= static_cast<size_t>(pending)) return;
     size_t closed = fiber->groups.size() - static_cast<size_t>(pending), count = fiber->groups[closed - 1];
     land_first(fiber, count);
@@ -291,10 +297,12 @@ EMULATOR_API void emulator_atomic(void* address, unsigned bytes, int is_float) {
     block.launch->atomics++;
     block.launch->float_atomics += is_float != 0;
     if (reinterpret_cast<uintptr_t>(address) % bytes != 0) {
-        fail_launch("an atomic on %u bytes at a misaligned address", bytes);
+        fail_launch(misaligned_address, "an atomic on %u bytes at a misaligned address", bytes);
         abandon();
     }
     if (!tracing) return;
     trace_access(address, bytes, Access::atomic, __builtin_return_address(0));
-    if (current()->fenced) trace_release();
+    if (!is_device_address(reinterpret_cast<uint64_t>(address))) return;
+    if (current->fenced) trace_release();
+    trace_acquire();
 }

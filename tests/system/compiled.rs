@@ -16,7 +16,7 @@ const NANO: [&str; 3] = ["elan-nano", "csp-nano", "prn-nano"];
 const SEED: u64 = 11;
 
 /// Compares every output and, in training, everything kept: the norm of the difference over the norm.
-fn compare(what: &str, graph: &Graph, interpreter: &Machine, machine: &Machine, tolerance: f64) {
+pub fn compare(what: &str, graph: &Graph, interpreter: &Machine, machine: &Machine, tolerance: f64) {
     let mut worst = (0.0, String::new());
     let mut hold = |name: &str, got: &[f64], want: &[f64]| {
         let off = distance(got, want);

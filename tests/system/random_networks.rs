@@ -13,6 +13,7 @@ use gradpath::ops::{Tape, Value, activation, add, concat, slice, stop_gradient, 
 use gradpath::runtime::Activation;
 use gradpath::tensor::{Random, Shape};
 
+use crate::fused_blocks::TARGET;
 use crate::machine::{Data, Machine, initial};
 use crate::models::{Wanted, inference, inputs, training};
 
@@ -217,6 +218,13 @@ fn differences(graph: &Graph, images: Shape, seed: u64) -> Vec<String> {
             let name = format!("{:?} on {device}, fuse {fuse}, recompute {recompute}", graph.mode());
             machines.push((name, tolerance, floor, machine));
         }
+    }
+    for (device, tolerance, floor) in [(Device::Reference, 1e-7, 1e-6), (Device::cpu(2).unwrap(), 1e-3, 1e-3)]
+    {
+        let machine = Machine::with_options(&device, graph, &state, |options| {
+            options.fuse_blocks = Some(TARGET);
+        });
+        machines.push((format!("{:?} on {device}, blocks merged", graph.mode()), tolerance, floor, machine));
     }
     let mut interpreter = Machine::interpreter(graph, &state);
     let mut found = Vec::new();

@@ -11,19 +11,28 @@
 //! | `training::statistics` | conv → batch statistics | conv with statistics |
 //! | `training::prologues` | normalize → conv, or its weight gradient | conv with prologue |
 //! | `training::accumulate` | conv input gradient → add | conv input gradient that accumulates |
+//! | `siblings::siblings` | 1×1 convs of one map | split conv (CUDA) |
+//! | `chains::chains` | conv → conv (inference) | conv chain (CUDA) |
+//!
+//! The last two make ops that only a CUDA device has kernels of their own for.
 
+mod cast;
+mod chains;
 mod epilogue;
 mod inference;
+mod siblings;
 mod training;
 
 use std::sync::Arc;
 
+pub(super) use cast::cast_weights;
 pub(super) use inference::pack_weights;
 
 use super::lowered::Lowered;
 use crate::Result;
 use crate::graph::Mode;
 use crate::ops::Op;
+use crate::runtime::cuda::Target;
 
 /// Applies every rule that is for `mode`.
 pub(super) fn fuse(lowered: &mut Lowered, mode: Mode) -> Result<()> {
@@ -39,6 +48,14 @@ pub(super) fn fuse(lowered: &mut Lowered, mode: Mode) -> Result<()> {
     }
     lowered.prune();
     Ok(())
+}
+
+/// Merges whole convolutions, for a device like `target`.
+pub(super) fn blocks(lowered: &mut Lowered, mode: Mode, target: &Target) {
+    siblings::siblings(lowered);
+    if mode == Mode::Inference {
+        chains::chains(lowered, target);
+    }
 }
 
 /// The op of node `index` as a `T`.

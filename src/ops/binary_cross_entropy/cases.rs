@@ -12,11 +12,9 @@ pub fn cases() -> Vec<Case> {
     for (map, targets, channels) in [
         (Shape::new(1, 1, 1, 1), 1, Channels::ALL),
         (Shape::new(2, 3, 5, 8), 8, Channels::ALL),
-        (Shape::new(1, 4, 3, 7), 7, Channels::ALL),
         (Shape::new(2, 5, 3, 12), 4, Channels { first: 4, step: 1 }),
         (Shape::new(2, 4, 5, 3 * 8), 3, Channels { first: 4, step: 8 }),
         (Shape::new(1, 7, 3, 3 * 85), 3, Channels { first: 4, step: 85 }),
-        (Shape::new(3, 1, 1, 2 * 6), 2, Channels { first: 4, step: 6 }),
         (Shape::new(1, 37, 41, 3 * 5), 3, Channels { first: 4, step: 5 }),
     ] {
         let target = map.with_c(targets);
@@ -27,9 +25,11 @@ pub fn cases() -> Vec<Case> {
         cases.push(case.f32_input(target, values.clone()));
         let case = Case::new(BinaryCrossEntropyGradient { channels }).map_input(map, logits.clone());
         cases.push(case.f32_input(target, values.clone()).f32_input(Shape::scalar(), vec![-0.75]));
-        // A target that is a map itself.
-        let case = Case::new(BinaryCrossEntropyGradient { channels }).map_input(map, logits);
-        cases.push(case.map_input(target, values).f32_input(Shape::scalar(), vec![3.0]));
+        if channels == Channels::ALL {
+            // A target that is a map itself.
+            let case = Case::new(BinaryCrossEntropyGradient { channels }).map_input(map, logits);
+            cases.push(case.map_input(target, values).f32_input(Shape::scalar(), vec![3.0]));
+        }
     }
     cases
 }

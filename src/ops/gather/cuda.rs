@@ -1,7 +1,7 @@
 //! Gather by rows; scatter as zeros over the map and then the rows, each destination by one warp.
 
 use crate::Result;
-use crate::ops::matches::cuda::{lanes, table, table_layout};
+use crate::ops::matches::cuda::{clear, lanes, table};
 use crate::runtime::cuda::{Launch, Operands};
 use crate::tensor::Shape;
 
@@ -41,48 +41,33 @@ pub(super) fn scatter_workspace(map: Shape, rows: Shape) -> usize {
 }
 
 pub(super) fn scatter(operands: &Operands) -> Result<Vec<Launch>> {
-    const FILE: &str = "scatter.cu";
     let (x, y) = (operands.input(0), operands.outputs[0]);
     let (map, columns, capacity) = (y.shape, x.shape.c, x.shape.pixels());
     let words = words(map, columns);
     let keys = operands.workspace;
     let marks = keys + (capacity * size_of::<i32>()) as u64;
-    let matches = operands.input(1);
-    let specialised = |entry| {
-        let launch = Launch::new(FILE, entry)
-            .define("X_TYPE", x.dtype)
-            .define("X_STRIDE", x.pixel_stride)
-            .define("COLUMNS", columns)
-            .define("Y_TYPE", y.dtype)
-            .define("Y_STRIDE", y.flat_stride())
-            .define("CHANNELS", map.c)
-            .define("PACK", y.flat_pack());
-        // The three are one file: each is compiled with the table's macros.
-        table_layout(launch, matches)
-    };
-    let clear = specialised("scatter_clear")?
-        .cover(map.elements().div_ceil(y.flat_pack()).max(2 * words + 1))
-        .view(y)
-        .int(map.elements())
-        .address(marks)
-        .int(words);
-    let mark = specialised("scatter_mark")?
-        .cover(capacity)
-        .view(matches)
+    let mark = table(Launch::new("scatter_mark.cu", "scatter_mark").cover(capacity), operands.input(1))?
         .int(capacity)
         .int(map.n)
         .int(map.h)
         .int(map.w)
+        .int(map.c / columns.max(1))
         .address(keys)
         .address(marks)
         .int(words)
         .address(operands.status);
-    let add = specialised("scatter_add")?
+    let add = Launch::new("scatter.cu", "scatter")
+        .define("X_TYPE", x.dtype)
+        .define("X_STRIDE", x.pixel_stride)
+        .define("COLUMNS", columns)
+        .define("ANCHORS", map.c / columns.max(1))
+        .define("Y_TYPE", y.dtype)
+        .define("Y_STRIDE", y.pixel_stride)
         .grid(capacity.div_ceil(THREADS / 32).max(1), 1, 1)
         .view(x)
         .address(keys)
         .address(marks)
         .int(words)
         .view(y);
-    Ok(vec![clear, mark, add])
+    Ok(vec![clear(y, marks, 2 * words + 1), mark, add])
 }

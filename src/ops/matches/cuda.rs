@@ -6,21 +6,30 @@ use crate::runtime::cuda::{DeviceView, Launch};
 /// Rows that a block counts (`kernels/common/match_count.cuh`).
 pub const COUNT_ROWS: usize = 1024;
 
-/// Specialises a kernel for a match table.
+/// Hands a match table to a kernel, which is specialised for it.
 ///
 /// # Errors
 /// Where it is not stored in f32.
-pub fn table_layout(launch: Launch, table: DeviceView) -> Result<Launch> {
+pub fn table(launch: Launch, table: DeviceView) -> Result<Launch> {
     let table = table.expect_f32()?;
-    Ok(launch.define("TABLE_STRIDE", table.pixel_stride).define("TABLE_PACK", table.pack()))
+    let launch = launch.define("TABLE_STRIDE", table.pixel_stride).define("TABLE_PACK", table.pack());
+    Ok(launch.view(table))
 }
 
-/// The same, and hands it over.
-///
-/// # Errors
-/// As [`table_layout`].
-pub fn table(launch: Launch, table: DeviceView) -> Result<Launch> {
-    Ok(table_layout(launch, table)?.view(table))
+/// Writes zeros over the map `y`, and over `word_count` words of four bytes from `words` on.
+pub fn clear(y: DeviceView, words: u64, word_count: usize) -> Launch {
+    let (channels, stride) = if y.is_dense() { (1, 1) } else { (y.shape.c, y.pixel_stride) };
+    let (elements, pack) = (y.shape.elements(), y.flat_pack());
+    Launch::new("clear.cu", "clear")
+        .define("Y_TYPE", y.dtype)
+        .define("Y_STRIDE", stride)
+        .define("CHANNELS", channels)
+        .define("PACK", pack)
+        .cover(elements.div_ceil(pack).max(word_count))
+        .view(y)
+        .int(elements)
+        .address(words)
+        .int(word_count)
 }
 
 /// Threads that share a row of `columns`: a power of two, so that a warp has whole rows.

@@ -21,8 +21,10 @@ pub fn cases() -> Vec<Case> {
     let maps =
         [Shape::new(1, 1, 1, 3), Shape::new(2, 5, 7, 5), Shape::new(1, 9, 6, 16), Shape::new(2, 10, 11, 8)];
     let mut cases = Vec::new();
-    for (seed, x) in (1..).zip(maps) {
-        for pool in &pools {
+    // Each window on two of the maps: every window is a kernel to compile, on every width of map.
+    for (seed, x) in (0..).zip(maps) {
+        for pool in pools.iter().skip(seed % 2).step_by(2) {
+            let seed = seed as u64;
             let Ok(y) = pool.output_shapes(&[x]).map(|shapes| shapes[0]) else { continue };
             let gradient = MaxPoolGradient { pool: pool.clone() };
             cases.push(Case::random(pool.clone(), &[x], seed));

@@ -4,7 +4,7 @@ mod cases;
 mod cpu;
 mod reference;
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs, grid};
+use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs, grid, partial_sum};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
@@ -31,6 +31,9 @@ pub struct MeanSquareGradient;
 pub fn trace(tape: &mut dyn Tape, x: Value) -> Result<Value> {
     tape.apply(Box::new(MeanSquare), &[x])
 }
+
+/// Packs that a block sums, where that does not make too many blocks.
+const PACKS_A_BLOCK: usize = 1024;
 
 impl Op for MeanSquare {
     fn name(&self) -> &'static str {
@@ -75,19 +78,19 @@ impl Op for MeanSquare {
     }
 
     fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], _target: &Target) -> usize {
-        grid::scalar_partials_bytes(inputs[0].elements())
+        partial_sum::workspace(partial_sum::blocks(inputs[0].elements(), PACKS_A_BLOCK))
     }
 
     fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
         let [x] = grid::flat([operands.input(0)]);
         let (pack, elements) = (x.pack(), x.shape.elements());
         let packs = elements / pack;
-        let runs = grid::runs_of_packs(packs);
-        let first = Launch::new("mean_square.cu", "mean_square").define("X_TYPE", x.dtype);
-        let first = grid::per_pack(first, x.shape, pack).grid(runs.blocks, 1, 1);
-        let first = first.view(x).int(x.pixel_stride).address(operands.workspace).int(packs).int(runs.run);
-        let mean = 1.0 / elements as f64;
-        Ok(vec![first, grid::sum_partials(operands.workspace, runs.blocks, 1, mean, operands.outputs[0])])
+        let blocks = partial_sum::blocks(packs, PACKS_A_BLOCK);
+        let sums = partial_sum::sums(operands, blocks, 1.0 / elements as f64, operands.outputs[0]);
+        let launch = Launch::new("mean_square.cu", "mean_square").define("X_TYPE", x.dtype);
+        let launch = grid::per_pack(launch, x.shape, pack).grid(blocks, 1, 1).view(x).int(x.pixel_stride);
+        let launch = launch.address(sums.address).int(packs).int(packs.div_ceil(blocks)).float(sums.factor);
+        Ok([launch].into_iter().chain(sums.finish).collect())
     }
 }
 

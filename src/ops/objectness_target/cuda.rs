@@ -2,39 +2,27 @@
 
 use super::ObjectnessTarget;
 use crate::Result;
-use crate::ops::matches::cuda::table_layout;
+use crate::ops::matches::cuda::{clear, table};
 use crate::runtime::cuda::{Launch, Operands};
-
-const FILE: &str = "objectness_target.cu";
 
 pub(super) fn forward(op: &ObjectnessTarget, operands: &Operands) -> Result<Vec<Launch>> {
     let (x, y) = (operands.input(0), operands.outputs[0].expect_f32()?);
     let capacity = x.shape.pixels();
-    let specialised = |entry| {
-        let launch = Launch::new(FILE, entry)
-            .define("X_TYPE", x.dtype)
-            .define("X_STRIDE", x.pixel_stride)
-            .define("ANCHORS", op.map.c)
-            .define("Y_STRIDE", y.flat_stride())
-            .define("PACK", y.flat_pack());
-        // The two are one file: each is compiled with the table's macros.
-        table_layout(launch, operands.input(1))
-    };
-    let clear = specialised("objectness_target_clear")?
-        .cover(op.map.elements().div_ceil(y.flat_pack()))
-        .view(y)
-        .int(op.map.elements());
-    let mark = specialised("objectness_target_mark")?
+    let launch = Launch::new("objectness_target.cu", "objectness_target")
+        .define("X_TYPE", x.dtype)
+        .define("X_STRIDE", x.pixel_stride)
+        .define("Y_STRIDE", y.pixel_stride)
         .cover(capacity)
-        .view(x)
-        .view(operands.input(1))
+        .view(x);
+    let launch = table(launch, operands.input(1))?
         .int(capacity)
         .int(op.map.n)
         .int(op.map.h)
         .int(op.map.w)
+        .int(op.map.c)
         .float(1.0 - op.ratio)
         .float(op.ratio)
         .view(y)
         .address(operands.status);
-    Ok(vec![clear, mark])
+    Ok(vec![clear(y, 0, 0), launch])
 }

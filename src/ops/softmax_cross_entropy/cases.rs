@@ -8,15 +8,9 @@ use crate::tensor::{Random, Shape};
 pub fn cases() -> Vec<Case> {
     let mut random = Random::new(78);
     let mut cases = Vec::new();
-    for (rows, classes, offset) in [
-        (1, 1, 0.0),
-        (1, 10, 0.0),
-        (7, 3, 90.0),
-        (8, 37, -1000.0),
-        (9, 64, 0.0),
-        (33, 10, 5.0),
-        (20, 1000, 0.0),
-    ] {
+    for (rows, classes, offset) in
+        [(1, 1, 0.0), (1, 10, 0.0), (8, 37, -1000.0), (33, 10, 90.0), (20, 1000, 0.0)]
+    {
         let shape = Shape::new(rows, 1, 1, classes);
         let logits: Vec<f32> = (0..shape.elements()).map(|_| offset + random.uniform(-6.0, 6.0)).collect();
         let labels: Vec<f32> = (0..rows).map(|_| random.below(classes) as f32).collect();

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
 
 use super::libraries::{self, Outcome, Search};
-use crate::{Error, ErrorKind, Result};
+use super::problem::Problem;
+use crate::Result;
 
 /// The oldest CUDA version that a driver must support: timing events of cudarc's `cuda-13000` need it.
 const OLDEST: (u32, u32) = (12, 8);
@@ -19,10 +20,10 @@ const OLDEST_DRIVER: &str = "570";
 /// The oldest architecture that kernels are written for.
 pub const OLDEST_ARCH: u32 = 75;
 /// What to do about a driver that is missing.
-const INSTALL: &str = "install NVIDIA's driver, or run with --device cpu";
+const INSTALL: &str = "where there is an NVIDIA GPU, install its driver; --device cpu runs without";
 
 /// One device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct DeviceInfo {
     /// Its number, from 0.
     pub ordinal: usize,
@@ -36,32 +37,6 @@ pub struct DeviceInfo {
     pub multiprocessors: u32,
     /// Bytes of shared memory that one block can have.
     pub shared_bytes: u32,
-}
-
-/// What stands in the way of CUDA, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// A sentence without the full stop.
-    pub message: String,
-    /// An imperative sentence without the full stop.
-    pub fix: String,
-    /// Whether something is there that does not work, rather than not there.
-    pub is_broken: bool,
-}
-
-impl Problem {
-    fn missing(message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Problem { message: message.into(), fix: fix.into(), is_broken: false }
-    }
-
-    fn broken(message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Problem { is_broken: true, ..Problem::missing(message, fix) }
-    }
-
-    /// As an error of the device.
-    pub fn error(&self) -> Error {
-        Error::new(ErrorKind::Device, self.message.clone()).fix(self.fix.clone())
-    }
 }
 
 /// What the driver says.
@@ -102,7 +77,7 @@ impl DriverStatus {
                 "update the driver, or pip install nvidia-cuda-nvrtc-cu{driver_major} and name its file \
                  libnvrtc.so.{driver_major} in GRADPATH_NVRTC"
             );
-            Problem::broken(message, fix)
+            Problem::missing(message, fix)
         })
     }
 }
@@ -143,7 +118,7 @@ fn ask(status: &mut DriverStatus) -> Result<(), Problem> {
     let version = (version / 1000, version % 1000 / 10);
     status.version = Some(version);
     if version < OLDEST {
-        return Err(Problem::broken(
+        return Err(Problem::missing(
             format!(
                 "the driver supports CUDA {}.{}, and CUDA {}.{} or newer is needed",
                 version.0, version.1, OLDEST.0, OLDEST.1

@@ -10,7 +10,7 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result,
 use cudarc::nvrtc::Ptx;
 
 use super::driver_status::describe;
-use super::{Compiler, DeviceMemory, Kernel, Launch, PinnedMemory, Target, driver_status};
+use super::{Compiled, Compiler, DeviceMemory, Kernel, Launch, Nvrtc, PinnedMemory, Target, driver_status};
 use crate::tensor::DType;
 use crate::{Error, ErrorKind, Result};
 
@@ -27,11 +27,17 @@ pub struct Cuda {
 struct Gpu {
     context: Arc<CudaContext>,
     compiler: Compiler,
-    functions: Mutex<HashMap<Kernel, CudaFunction>>,
+    functions: Mutex<HashMap<Kernel, Loaded>>,
     name: String,
     target: Target,
     ordinal: usize,
     driver: i32,
+}
+
+/// A kernel on the device, and what it was loaded from.
+struct Loaded {
+    compiled: Arc<Compiled>,
+    function: CudaFunction,
 }
 
 impl Cuda {
@@ -41,7 +47,11 @@ impl Cuda {
     /// Where there is no driver, no device, no NVRTC, or one that does not know the device; the message
     /// says which, and what to do.
     pub fn open(ordinal: usize, map: DType) -> Result<Self> {
-        driver_status().usable()?;
+        let driver = driver_status();
+        driver.usable()?;
+        if let Some(problem) = driver.refuses_nvrtc(Nvrtc::get()?.version()) {
+            return Err(problem.error());
+        }
         let context = CudaContext::new(ordinal)
             .map_err(|e| driver_error(&format!("device {ordinal} cannot be opened"), e))?;
         let name = context.name().map_err(|e| driver_error("the device has no name", e))?;
@@ -150,19 +160,26 @@ impl Cuda {
         let mut missing: Vec<Kernel> = missing.cloned().collect();
         missing.sort();
         missing.dedup();
-        for compiled in self.gpu.compiler.compile_all(&missing)? {
-            let kernel = &compiled.kernel;
+        let compiled = self.gpu.compiler.compile_with_bar(&missing, false)?;
+        for warning in self.gpu.compiler.take_warnings() {
+            // Kernels were compiled all the same: said, and no reason to stop.
+            eprintln!("{warning}");
+        }
+        for compiled in compiled {
+            let kernel = compiled.kernel.clone();
             let failed = |e| driver_error(&format!("kernel {kernel} cannot be loaded"), e);
             self.bind()?;
             let module =
                 self.gpu.context.load_module(Ptx::from_binary(compiled.image.clone())).map_err(failed)?;
-            functions.insert(kernel.clone(), module.load_function(kernel.entry).map_err(failed)?);
+            let function = module.load_function(kernel.entry).map_err(failed)?;
+            functions.insert(kernel.clone(), Loaded { compiled, function });
         }
         let mut found = Vec::with_capacity(launches.len());
         for launch in launches {
-            let function = functions.get(&launch.kernel);
-            let function = function.ok_or_else(|| Error::internal("a kernel was not compiled"))?;
-            self.gpu.compiler.check_arguments(launch)?;
+            let loaded = functions.get(&launch.kernel);
+            let Loaded { compiled, function } =
+                loaded.ok_or_else(|| Error::internal("a kernel was not compiled"))?;
+            compiled.check_arguments(launch)?;
             self.allow_shared(function, launch)?;
             found.push(function.clone());
         }

@@ -14,6 +14,7 @@ use libloading::Library;
 
 use super::launch::Kernel;
 use super::libraries::{self, CudaLibrary, NVRTC_VARIABLE, Outcome, Search, Surroundings};
+use super::problem::Problem;
 use super::sources::Source;
 use crate::{Error, ErrorKind, Result};
 
@@ -84,6 +85,11 @@ impl Nvrtc {
     /// # Errors
     /// Where none was found, or what was found cannot be used.
     pub fn get() -> Result<&'static Nvrtc> {
+        Self::find().map_err(|problem| problem.error())
+    }
+
+    /// As [`Nvrtc::get`], with the problem as data.
+    pub(super) fn find() -> Result<&'static Nvrtc, Problem> {
         let search = search();
         search.found().ok_or_else(|| missing(search))
     }
@@ -169,6 +175,11 @@ impl Nvrtc {
     /// # Errors
     /// Which version this is, what it knows, and how to get a newer one.
     pub fn check_architecture(&self, arch: u32) -> Result<()> {
+        self.knows(arch).map_err(|problem| problem.error())
+    }
+
+    /// As [`Nvrtc::check_architecture`], with the problem as data.
+    pub(super) fn knows(&self, arch: u32) -> Result<(), Problem> {
         if self.architectures.contains(&arch) {
             return Ok(());
         }
@@ -176,10 +187,13 @@ impl Nvrtc {
         let (major, minor) = self.version;
         let message = format!("NVRTC {major}.{minor} does not know sm_{arch}, only {}", known.join(", "));
         let oldest = self.architectures.iter().min().copied().unwrap_or(0);
-        Err(Error::new(ErrorKind::Device, message).fix(match arch < oldest {
-            true => "run on a newer GPU, or with --device cpu".to_owned(),
-            false => format!("install a newer NVRTC: {UPGRADE}"),
-        }))
+        Err(Problem::missing(
+            message,
+            match arch < oldest {
+                true => "run on a newer GPU, or with --device cpu".to_owned(),
+                false => format!("install a newer NVRTC: {UPGRADE}"),
+            },
+        ))
     }
 
     /// Compiles `kernel` for `sm_{arch}`.
@@ -348,22 +362,21 @@ fn first_errors(log: &str) -> Option<String> {
 }
 
 /// That there is no NVRTC, or none that serves.
-fn missing(search: &Search<Nvrtc>) -> Error {
+fn missing(search: &Search<Nvrtc>) -> Problem {
     if let Some(place) = search.failure()
         && let Outcome::Failed(reason) = &place.outcome
     {
         let message = format!("the NVRTC at {} cannot be used: {reason}", place.path.display());
-        return Error::new(ErrorKind::Device, message).fix(format!("install another: {UPGRADE}"));
+        return Problem::broken(message, format!("install another: {UPGRADE}"));
     }
     if let [place] = search.places.as_slice()
         && place.because == NVRTC_VARIABLE
     {
         let message = format!("{NVRTC_VARIABLE} names {}, where no NVRTC is", place.path.display());
-        return Error::new(ErrorKind::Device, message)
-            .fix(format!("unset it, or name the file libnvrtc.so of an NVRTC ({INSTALL})"));
+        let fix = format!("unset it, or name the file libnvrtc.so of an NVRTC ({INSTALL})");
+        return Problem::broken(message, fix);
     }
-    Error::new(ErrorKind::Device, "NVRTC, which compiles CUDA kernels, was not found")
-        .fix(format!("{INSTALL} (`gradpath doctor` lists where it was searched)"))
+    Problem::missing("NVRTC, which compiles CUDA kernels, was not found", INSTALL)
 }
 
 /// The file that the code at `address` was loaded from.

@@ -18,8 +18,8 @@ fn case(geometry: Geometry, x: [usize; 4], c_out: usize, accumulate: bool) -> Op
     Some(Case { maps: maps[..shapes.len()].to_vec(), ..case }.tolerance(3e-5))
 }
 
-/// Kernels 1 to 7, strides (also ones that leave pixels without a tap), dilation with and without a common factor
-/// with the stride, uneven padding, groups, channels that fill no chunk, maps that fill no tile.
+/// Kernels 1 to 7, strides (also ones that leave pixels without a tap), dilation with and without a common
+/// factor with the stride, uneven padding, groups, channels that fill no chunk, maps that fill no tile.
 pub fn cases() -> Vec<Case> {
     let same = Geometry::same;
     let dilated = Geometry { dilation: [2, 3], padding: [2, 2, 3, 3], ..same(3, 1) };

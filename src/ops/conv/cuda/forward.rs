@@ -11,7 +11,7 @@ use crate::tensor::{DType, Shape};
 use crate::{Error, Result};
 
 /// What multiplies maps of the program's type: tensor cores in that type, or multiply-adds in f32.
-fn compute_type(target: &Target) -> DType {
+pub fn compute_type(target: &Target) -> DType {
     if target.has_tensor_cores(target.map) { target.map } else { DType::F32 }
 }
 

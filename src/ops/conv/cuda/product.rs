@@ -29,9 +29,10 @@ const fn tile(m: usize, n: usize, k: usize, parts: [usize; 2]) -> ProductTile {
     ProductTile { m, n, k, parts }
 }
 
-/// For tensor cores: a warp has 32×32 or 32×16, so that sums and fragments leave room in the registers for
-/// what is on its way from global memory.
-const TENSOR_CORES: [ProductTile; 6] = [
+/// For tensor cores: a warp has 64×32 in the largest, where it reads the least from shared memory for its
+/// products, else 32×32 or 32×16, which leaves room in the registers for more blocks at a time.
+const TENSOR_CORES: [ProductTile; 7] = [
+    tile(128, 128, 32, [2, 4]),
     tile(128, 64, 32, [4, 2]),
     tile(64, 128, 32, [2, 4]),
     tile(128, 32, 32, [4, 1]),
@@ -172,7 +173,7 @@ mod tests {
         let product = Product { m: 32, n: 288, count: 1, split: true, ..product };
         assert_eq!(product.tile(&TARGET).m, 32);
         let product = Product { m: 512, n: 4608, count: 1, split: true, ..product };
-        assert_eq!(product.tile(&TARGET).m * product.tile(&TARGET).n, 128 * 64);
+        assert_eq!(product.tile(&TARGET), tile(128, 128, 32, [2, 4]));
     }
 
     #[test]
