@@ -346,7 +346,7 @@ mod tests {
         Operands { inputs, outputs, workspace: 1 << 40, status: 0 }
     }
 
-    fn defines<'a>(launch: &'a Launch, names: &[&str]) -> Vec<&'a str> {
+    fn defines<'a>(launch: &'a Launch, names: &[&'static str]) -> Vec<&'a str> {
         names.iter().map(|name| launch.kernel.defines[name].as_str()).collect()
     }
 
