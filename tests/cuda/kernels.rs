@@ -20,7 +20,8 @@ fn check(names: &[&str], sm: u32) {
     let selection = Selection { maps: MAPS.to_vec(), filter: None };
     let launches = kernels_of(&chosen, &selection, &cuda.target()).unwrap();
     cuda.functions(&launches.iter().collect::<Vec<_>>()).unwrap_or_else(|e| panic!("{e}"));
-    let schedule = |order, seed| session.set_options(Options { order, seed, trace: true, ..Options::default() });
+    let schedule =
+        |order, seed| session.set_options(Options { order, seed, trace: true, ..Options::default() });
     let mut failures = Vec::new();
     let mut ran = 0;
     for map in MAPS {
