@@ -48,7 +48,8 @@ mod tests {
     fn the_cpu_passes_all() {
         for case in all() {
             let is_dense = |i: &usize| !case.maps[*i] || case.dense[*i];
-            let mut weights: Vec<_> = (0..case.shapes.len()).filter(is_dense).map(|i| case.shapes[i]).collect();
+            let mut weights: Vec<_> =
+                (0..case.shapes.len()).filter(is_dense).map(|i| case.shapes[i]).collect();
             // Statistics are no maps either.
             let outputs = case.output_shapes().unwrap().into_iter().enumerate();
             weights.extend(outputs.filter(|(o, _)| !case.op.is_map(*o)).map(|(_, shape)| shape));
