@@ -7,12 +7,12 @@
 //! picks layers (kernel, stride, side, c_in, c_out, count); `-- --simd avx2` lowers the instruction set,
 //! `-- --activation silu` changes the activation.
 
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use gradpath::analysis::roofline::Ceilings;
+use gradpath::device::Device;
 use gradpath::ops::conv::{Geometry, cpu};
-use gradpath::runtime::vector::{self, Lanes, Task};
 use gradpath::runtime::{Activation, Cpu, SimdLevel};
 use gradpath::tensor::{Random, Shape, Tensor};
 
@@ -150,46 +150,6 @@ impl Bench {
     }
 }
 
-/// Twelve chains of fused multiply-adds that nothing holds up.
-struct Peak(u64);
-
-impl Task for Peak {
-    type Output = f32;
-    #[inline(always)]
-    fn run<L: Lanes>(self, l: L) -> f32 {
-        let (a, b) = (l.splat(black_box(0.999)), l.splat(black_box(0.001)));
-        let mut sums = [l.splat(1.0); 12];
-        for _ in 0..self.0 {
-            for sum in &mut sums {
-                *sum = l.fma(*sum, a, b);
-            }
-        }
-        sums.into_iter().map(|sum| l.sum(sum)).sum()
-    }
-}
-
-struct LaneCount;
-
-impl Task for LaneCount {
-    type Output = usize;
-    #[inline(always)]
-    fn run<L: Lanes>(self, _: L) -> usize {
-        L::LANES
-    }
-}
-
-/// FLOP/s of all threads at once.
-fn peak(cpu: &Cpu) -> f64 {
-    const TURNS: u64 = 100_000;
-    let run = || {
-        cpu.for_each(vec![(); cpu.threads()], |()| {
-            black_box(vector::dispatch(cpu, Peak(TURNS)));
-        })
-    };
-    let flops = 2.0 * 12.0 * (TURNS * (vector::dispatch(cpu, LaneCount) * cpu.threads()) as u64) as f64;
-    flops / best(Duration::from_millis(800), run)
-}
-
 /// The shortest of the runs that fit `budget` (at least 3), in seconds.
 fn best(budget: Duration, mut run: impl FnMut()) -> f64 {
     let start = Instant::now();
@@ -214,7 +174,8 @@ const RUNS: [(&str, Run); 4] = [
 ];
 
 fn table(cpu: &Cpu, batch: usize, budget: Duration, only: &str, activation: Activation) {
-    let peak = cpu.install(|| peak(cpu));
+    let ceiling = Ceilings::compute(&Device::Cpu(cpu.clone()), Duration::from_millis(800));
+    let peak = ceiling.expect("a loop of multiply-adds runs").per_second;
     println!("{} threads, {}, peak {:.1} GFLOP/s, batch {batch}", cpu.threads(), cpu.simd(), peak / 1e9);
     println!(
         "inference: packed weights, bias + leaky; forward and weight gradient: leaky prologue, statistics"

@@ -16,8 +16,10 @@
 
 constexpr int threads = CHANNEL_LANES * PIXEL_LANES;
 constexpr int block_channels = CHANNEL_LANES * VECTOR;
-// A row of taps in shared memory: padded so that what is read in the weight's order spreads over the banks.
+// A row of taps in shared memory: padded so that what is written in the weight's order spreads over the banks.
 constexpr int weight_row = block_channels + 4;
+// Of a thread's taps, neighbours that one instruction reads; lanes read neighbouring ones.
+constexpr int quad = smaller(VECTOR, 4);
 constexpr int span = (STRIP - 1) * STRIDE_W + (KERNEL_W - 1) * DILATION_W + 1;
 
 // The tap along x by which output p of a strip reads input column j of its span, or −1.
@@ -67,9 +69,10 @@ conv_depthwise(const X_TYPE* x, const WEIGHT_TYPE* weight, const float* bias, co
 
     const int present = min(block_channels, c_out - first_channel) * kernel_taps;
     for (int i = threadIdx.x; i < present; i += threads) {
-        int channel = i / kernel_taps;
-        float value = to_float(weight[first_channel * kernel_taps + i]);
-        weights[(i - channel * kernel_taps) * weight_row + channel] = value;
+        int channel = i / kernel_taps, tap = i - channel * kernel_taps;
+        int lane = channel / VECTOR, e = channel % VECTOR;
+        int place = (e / quad * CHANNEL_LANES + lane) * quad + e % quad;
+        weights[tap * weight_row + place] = to_float(weight[first_channel * kernel_taps + i]);
     }
     __syncthreads();
 
@@ -113,10 +116,14 @@ conv_depthwise(const X_TYPE* x, const WEIGHT_TYPE* weight, const float* bias, co
                 for (int p = 0; p < STRIP; p++) {
                     const int kx = tap_between(p, j);
                     if (kx < 0) continue;
-                    float tap[VECTOR];
-                    load_run<4>(tap, weights + (ky * KERNEL_W + kx) * weight_row + lane * VECTOR);
+                    const float* row = weights + (ky * KERNEL_W + kx) * weight_row + lane * quad;
 #pragma unroll
-                    for (int e = 0; e < VECTOR; e++) sum[p][e] += value[e] * tap[e];
+                    for (int q = 0; q < VECTOR / quad; q++) {
+                        float tap[quad];
+                        load_pack(tap, row + q * CHANNEL_LANES * quad);
+#pragma unroll
+                        for (int e = 0; e < quad; e++) sum[p][q * quad + e] += value[q * quad + e] * tap[e];
+                    }
                 }
             }
         }
@@ -133,8 +140,9 @@ conv_depthwise(const X_TYPE* x, const WEIGHT_TYPE* weight, const float* bias, co
 
 #if HAS_STATISTICS
     // Of each channel's sums over the block's strips: the mean, then the sum of squared deviations from it.
+    // Channels lie in the order (channel of a thread, lane), so that lanes write neighbours.
     SHARED_ARRAY(float, partial, PIXEL_LANES * block_channels);
-    SHARED_ARRAY(float, means, block_channels);
+    SHARED_ARRAY(float, totals, block_channels);
     const int first_strip = strip_block * PIXEL_LANES;
     int count = 0;
     for (int i = 0; i < PIXEL_LANES; i++) {
@@ -146,26 +154,26 @@ conv_depthwise(const X_TYPE* x, const WEIGHT_TYPE* weight, const float* bias, co
     for (int pass = 0; pass < 2; pass++) {
 #pragma unroll
         for (int e = 0; e < VECTOR; e++) {
-            float mean = pass == 0 ? 0.0f : means[lane * VECTOR + e];
+            float mean = pass == 0 ? 0.0f : totals[e * CHANNEL_LANES + lane];
             float total = 0.0f;
 #pragma unroll
             for (int p = 0; p < STRIP; p++) {
                 float value = sum[p][e] - mean;
                 if (p < outputs) total += pass == 0 ? value : value * value;
             }
-            partial[pixel_lane * block_channels + lane * VECTOR + e] = total;
+            partial[pixel_lane * block_channels + e * CHANNEL_LANES + lane] = total;
         }
         __syncthreads();
         for (int column = threadIdx.x; column < block_channels; column += threads) {
             float total = 0.0f;
             for (int i = 0; i < PIXEL_LANES; i++) total += partial[i * block_channels + column];
-            if (pass == 0) total /= static_cast<float>(count);
-            means[column] = total;
-            if (first_channel + column < c_out) {
-                statistics[(2 * strip_block + pass) * c_out + first_channel + column] = total;
-            }
+            totals[column] = pass == 0 ? total / static_cast<float>(count) : total;
         }
         __syncthreads();
+        for (int i = threadIdx.x; i < min(block_channels, c_out - first_channel); i += threads) {
+            float total = totals[i % VECTOR * CHANNEL_LANES + i / VECTOR];
+            statistics[(2 * strip_block + pass) * c_out + first_channel + i] = total;
+        }
     }
     if (threadIdx.x == 0 && first_channel == 0) {
         statistics[2 * tiles * c_out + strip_block] = static_cast<float>(count);

@@ -25,8 +25,8 @@ using Product = TileProduct<COMPUTE_TYPE, TILE_M, TILE_N, TILE_K, PARTS_M, PARTS
 constexpr int THREADS = Product::THREADS;
 
 extern "C" __global__ void __launch_bounds__(THREADS) conv_input_gradient(
-    const DY_TYPE* dy, const W_TYPE* w, const INTO_TYPE* into, DX_TYPE* dx, int dy_stride, int into_stride, int dx_stride,
-    int images, int height, int width, int out_height, int out_width) {
+    const DY_TYPE* dy, const W_TYPE* w, const INTO_TYPE* into, DX_TYPE* dx, int dy_stride, int into_stride,
+    int dx_stride, int images, int height, int width, int out_height, int out_width) {
     SHARED_DYNAMIC(shared);
     SHARED_ARRAY(int, pixel_of_row, TILE_M);  // −1 beyond the phase
     COMPUTE_TYPE* tiles = reinterpret_cast<COMPUTE_TYPE*>(shared);
@@ -101,7 +101,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_input_gradient(
             for (int i = 0; i < ThreadB::PASSES; i++) {
                 int row = thread_b.row + i * ThreadB::ROWS;
                 bool present = elements_b > 0 && k_b[i].high < axis_y.taps && k_b[i].low < GROUP_OUT;
-                int tap_y = axis_y.first + k_b[i].high * AxisY::STEP, tap_x = axis_x.first + k_b[i].middle * AxisX::STEP;
+                int tap_y = axis_y.first + k_b[i].high * AxisY::STEP;
+                int tap_x = axis_x.first + k_b[i].middle * AxisX::STEP;
                 int tap = k_b[i].low * kernel_taps + tap_y * KERNEL_W + tap_x;
                 const W_TYPE* from = present ? from_b + tap * GROUP_IN : w;
                 chunk_b[i].begin(b + row * Product::B_PITCH + thread_b.column, from, present ? elements_b : 0);

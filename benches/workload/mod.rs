@@ -5,12 +5,12 @@
 use std::time::{Duration, Instant};
 
 use gradpath::Result;
-use gradpath::autograd::backward;
+use gradpath::analysis::cost::operations;
+use gradpath::analysis::workload::{self, Subject};
 use gradpath::device::{Device, Session};
-use gradpath::graph::{Graph, Mode};
-use gradpath::ops::{Tape, Value, add, mean_square};
-use gradpath::tensor::{Random, Shape, Tensor};
-use gradpath::train::{MOMENTUM, Optimizer, OptimizerKind, RATE, trace_updates};
+use gradpath::graph::Mode;
+use gradpath::tensor::{Shape, Tensor};
+use gradpath::train::MeasuredStep;
 use gradpath::zoo;
 
 /// Classes of the heads: those of COCO.
@@ -33,35 +33,15 @@ pub struct Workload {
 pub struct Prepared {
     /// The session: parameters set, the scalars and images not.
     pub session: Box<dyn Session>,
-    images: Tensor,
-    training: bool,
+    feeds: Vec<(String, Tensor)>,
     /// Operations of a run by Darknet's count; a training step is three times the forward's.
     pub flops: f64,
 }
 
 impl Workload {
-    fn graph(&self) -> Result<Graph> {
-        let mut graph = Graph::new(self.mode);
-        let images = graph.input("images", Shape::new(self.batch, self.size, self.size, 3))?;
-        let heads = zoo::find(self.network)?.trace(&mut graph, images, CLASSES)?.maps;
-        if self.mode == Mode::Inference {
-            for (index, &head) in heads.iter().enumerate() {
-                graph.output(&format!("head{index}"), head)?;
-            }
-            return Ok(graph);
-        }
-        let mut losses =
-            heads.iter().map(|&head| mean_square::trace(&mut graph, head)).collect::<Result<Vec<_>>>()?;
-        let mut loss = losses.remove(0);
-        for part in losses {
-            loss = add::trace(&mut graph, loss, part)?;
-        }
-        graph.output("loss", loss)?;
-        let parameters: Vec<Value> = graph.parameters().map(|(value, _)| value).collect();
-        let gradients = backward(&mut graph, loss, &parameters)?;
-        let pairs: Vec<(Value, Value)> = parameters.into_iter().zip(gradients).collect();
-        trace_updates(&mut graph, Optimizer { kind: OptimizerKind::Sgd, weight_decay: 5e-4 }, &pairs)?;
-        Ok(graph)
+    fn trace(&self, mode: Mode) -> Result<workload::Traced> {
+        let subject = Subject::Network { network: zoo::find(self.network)?, classes: CLASSES };
+        workload::Workload { subject, input: Shape::new(self.batch, self.size, self.size, 3) }.trace(mode)
     }
 
     /// Traces, compiles and loads it.
@@ -69,22 +49,11 @@ impl Workload {
     /// # Errors
     /// Where the size does not suit the network, or memory cannot be had.
     pub fn prepare(&self, device: &Device) -> Result<Prepared> {
-        let graph = self.graph()?;
-        let mut session = device.session(device.compile(&graph)?)?;
-        session.load(&graph.initial_state(0))?;
-        let shape = Shape::new(self.batch, self.size, self.size, 3);
-        let images = Tensor::uniform(shape, 0.0, 1.0, &mut Random::new(1));
-        let training = self.mode == Mode::Training;
-        let forward = match training {
-            true => Workload { mode: Mode::Inference, ..*self }.graph()?,
-            false => graph,
-        };
-        let mut flops = 0.0;
-        for node in forward.nodes() {
-            let shapes = |values: &[Value]| values.iter().map(|&v| forward.shape(v)).collect::<Vec<_>>();
-            flops += node.op.cost(&shapes(&node.inputs), &shapes(&node.outputs)).darknet_flops;
-        }
-        Ok(Prepared { session, images, training, flops: flops * if training { 3.0 } else { 1.0 } })
+        let MeasuredStep { graph, feeds } = MeasuredStep::new(self.trace(self.mode)?, false)?;
+        let session = device.begin(&graph, 0)?;
+        let forward = operations(&self.trace(Mode::Inference)?.graph).darknet;
+        let flops = forward * if self.mode == Mode::Training { 3.0 } else { 1.0 };
+        Ok(Prepared { session, feeds, flops })
     }
 }
 
@@ -94,12 +63,7 @@ impl Prepared {
     /// # Errors
     /// None where the session was made by [`Workload::prepare`].
     pub fn feed(&mut self) -> Result<()> {
-        self.session.feed("images", &self.images)?;
-        if self.training {
-            self.session.feed(RATE, &Tensor::full(Shape::scalar(), 0.01))?;
-            self.session.feed(MOMENTUM, &Tensor::full(Shape::scalar(), 0.937))?;
-        }
-        Ok(())
+        self.feeds.iter().try_for_each(|(name, tensor)| self.session.feed(name, tensor))
     }
 
     /// Feeds, runs and reads what comes out: what a user waits for.

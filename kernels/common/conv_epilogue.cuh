@@ -31,7 +31,7 @@ DEVICE void load_bias(float (&into)[run], const float* bias, int channel, int ch
 }
 
 // Writes `run` neighbouring channels of one pixel from `channel` on, of which those below `channel_end` exist.
-// `channel` is a multiple of both packs, or the packs divide it and the run.
+// Both packs, where they are no longer than the run, divide `channel`.
 template <int run>
 DEVICE void write_run(const Output& out, int pixel, int channel, int channel_end, const float (&sum)[run]) {
     float value[run];

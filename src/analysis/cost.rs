@@ -129,6 +129,24 @@ pub fn total(layers: &[Layer]) -> Cost {
     total
 }
 
+/// The operations of every node of `graph`, backward and update included.
+pub fn operations(graph: &Graph) -> Flops {
+    let mut total = Cost::default();
+    graph.nodes().iter().for_each(|node| total += node_cost(graph, node));
+    total.flops
+}
+
+/// The bytes that a run of `program` reads and writes: the operands of every step, each once, and what is
+/// copied into parameters and states behind the steps.
+pub fn moved_bytes(program: &Program) -> usize {
+    let stored = |(from, to): &(Slot, Slot)| slot_bytes(from) + slot_bytes(to);
+    program.steps.iter().map(step_bytes).sum::<usize>() + program.stores.iter().map(stored).sum::<usize>()
+}
+
+fn slot_bytes(slot: &Slot) -> usize {
+    slot.shape.elements() * slot.dtype.size()
+}
+
 fn node_cost(graph: &Graph, node: &Node) -> Cost {
     let shapes = |values: &[_]| -> Vec<Shape> { values.iter().map(|&v| graph.shape(v)).collect() };
     let (inputs, outputs) = (shapes(&node.inputs), shapes(&node.outputs));
@@ -143,16 +161,15 @@ fn node_cost(graph: &Graph, node: &Node) -> Cost {
 
 /// The bytes that a step reads and writes.
 fn step_bytes(step: &Step) -> usize {
-    let bytes = |slot: &Slot| slot.shape.elements() * slot.dtype.size();
     // An input that lies in its output already is read all the same.
     let in_place = |input: usize| {
         let pairs = step.op.in_place().iter();
         let output = pairs.filter(|pair| pair.0 == input).find_map(|pair| step.outputs.get(pair.1));
-        output.map_or(0, bytes)
+        output.map_or(0, slot_bytes)
     };
     let inputs = step.inputs.iter().enumerate();
-    let read: usize = inputs.map(|(i, slot)| slot.as_ref().map_or_else(|| in_place(i), bytes)).sum();
-    read + step.outputs.iter().map(bytes).sum::<usize>()
+    let read: usize = inputs.map(|(i, slot)| slot.as_ref().map_or_else(|| in_place(i), slot_bytes)).sum();
+    read + step.outputs.iter().map(slot_bytes).sum::<usize>()
 }
 
 /// Finds the layer of each step, where steps come in the order of layers. By scope: its layers in order,

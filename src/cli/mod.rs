@@ -1,13 +1,16 @@
 //! The program `gradpath`: one file per command.
 
+mod bench;
 mod detect;
 mod doctor;
 mod eval;
+mod measure;
 mod options;
 mod output;
 mod run;
 mod selftest;
 mod summary;
+mod sweep;
 mod train;
 mod weights;
 
@@ -28,6 +31,8 @@ enum Command {
     Detect(detect::Args),
     Summary(summary::Args),
     Run(run::Args),
+    Bench(bench::Args),
+    Sweep(sweep::Args),
     Selftest(selftest::Args),
     Doctor(doctor::Args),
 }
@@ -43,6 +48,8 @@ pub fn main() -> anyhow::Result<()> {
         Command::Detect(args) => detect::run(&args)?,
         Command::Summary(args) => summary::run(&args)?,
         Command::Run(args) => run::run(&args)?,
+        Command::Bench(args) => bench::run(&args)?,
+        Command::Sweep(args) => sweep::run(&args)?,
         Command::Selftest(args) => selftest::run(&args)?,
         Command::Doctor(args) => doctor::run(&args)?,
     }

@@ -137,7 +137,7 @@ impl Pass {
         }
         if args.grad {
             let graph = &mut pass.graph;
-            let loss = mean_square_loss(graph, &heads)?;
+            let loss = mean_square_loss(graph, &heads.maps)?;
             let (parameters, names): (Vec<Value>, Vec<String>) =
                 graph.parameters().map(|(value, info)| (value, info.name.clone())).unzip();
             let gradients = backward(graph, loss, &parameters)?;

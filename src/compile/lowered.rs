@@ -66,7 +66,7 @@ impl Lowered {
         let index = u32::try_from(self.values.len()).map_err(|_| Error::internal("too many values"))?;
         // The indices in a `Source::Node` go stale under rewriting; `uses` is what passes ask.
         let source = Source::Node { node: usize::MAX, output: 0 };
-        self.values.push(ValueInfo { shape, source, name: name.to_owned() });
+        self.values.push(ValueInfo { shape, source, name: name.to_owned(), is_map: false });
         Ok(Value(index))
     }
 

@@ -22,7 +22,6 @@ pub use plan::{Plan, Request, plan};
 pub use processor::{Processor, ProcessorKind};
 pub use program::{Memory, Persistent, Program, Slot, Step};
 pub use report::{MemoryReport, Resident};
-use stored::element_types;
 
 use crate::graph::{Graph, Mode, Node, Source};
 use crate::ops::Value;
@@ -98,8 +97,7 @@ fn finish(mut lowered: Lowered, mode: Mode, options: &Options) -> Result<Program
     schedule::schedule(&mut lowered)?;
     let map = options.processor.map();
     let placed = place::place(&mut lowered, map)?;
-    let types = element_types(&lowered, map);
-    assemble(mode, &lowered, placed, &types, options)
+    assemble(mode, &lowered, placed, options)
 }
 
 /// Bytes of the arena's unit.
@@ -111,13 +109,8 @@ fn buffer_type(buffer: &place::Buffer, types: &[DType]) -> DType {
 }
 
 /// Lays the buffers out in one arena and writes the program down.
-fn assemble(
-    mode: Mode,
-    lowered: &Lowered,
-    placed: Placed,
-    types: &[DType],
-    options: &Options,
-) -> Result<Program> {
+fn assemble(mode: Mode, lowered: &Lowered, placed: Placed, options: &Options) -> Result<Program> {
+    let types = &placed.types;
     let mut persistent = Vec::new();
     let mut memory = Vec::with_capacity(placed.buffers.len());
     let mut requests = Vec::new();

@@ -11,9 +11,7 @@ use std::sync::Arc;
 use super::lowered::Lowered;
 use super::stored::element_types;
 use crate::graph::{Node, Pass, Source};
-use crate::ops::cast::Cast;
-use crate::ops::copy::Copy;
-use crate::ops::{Layout, Op, Value};
+use crate::ops::{Layout, Op, Value, cast::Cast, copy::Copy};
 use crate::tensor::{DType, Shape};
 use crate::{Error, Result};
 
@@ -52,6 +50,8 @@ pub(super) struct Placed {
     pub windows: Vec<Option<Window>>,
     pub buffers: Vec<Buffer>,
     pub copies: Vec<UnavoidableCopy>,
+    /// How every value is stored, by value: those that are windows too.
+    pub types: Vec<DType>,
 }
 
 /// Decides where every value lives; inserts the copies that cannot be avoided, and drops the nodes
@@ -73,15 +73,19 @@ pub(super) fn place(lowered: &mut Lowered, map: DType) -> Result<Placed> {
 
 /// Finds the parts of concats that cannot live there and has them copied.
 fn insert_copies(lowered: &mut Lowered, map: DType) -> Result<Vec<UnavoidableCopy>> {
-    let mut refused: Vec<(usize, usize)> = Vec::new();
+    let mut refused: Vec<(usize, usize, Arc<dyn Op>)> = Vec::new();
     let mut placer = Placer::new(lowered, map);
     for (index, node) in lowered.nodes.iter().enumerate() {
-        refused.extend(placer.bind(node).into_iter().map(|part| (index, part)));
+        for part in placer.bind(node) {
+            let stored = |v: Value| placer.types[v.index()];
+            // What is not stored as the concat is (a gradient of f32 beside maps) changes its type on the way.
+            let alike = stored(node.inputs[part]) == stored(node.outputs[0]);
+            refused.push((index, part, if alike { Arc::new(Copy) } else { Arc::new(Cast) }));
+        }
     }
     // A parameter that is an output is read after the step, when it may hold its next value.
     let kept = |v: &Value| placer.window(*v).is_some_and(|(group, ..)| placer.groups[group].pinned);
     let outputs: Vec<usize> = (0..lowered.outputs.len()).filter(|&i| kept(&lowered.outputs[i].1)).collect();
-    let types = placer.types;
     let mut copies = Vec::new();
     let mut inserted = Vec::new();
     for index in outputs {
@@ -90,14 +94,10 @@ fn insert_copies(lowered: &mut Lowered, map: DType) -> Result<Vec<UnavoidableCop
         lowered.outputs[index].1 = copy.outputs[0];
         inserted.push((0, copy));
     }
-    for (index, part) in refused {
+    for (index, part, op) in refused {
         let node = &lowered.nodes[index];
         let (scope, pass, value) = (node.scope.clone(), node.pass, node.inputs[part]);
         copies.push(UnavoidableCopy { scope: scope.clone(), elements: lowered.shape(value).elements() });
-        // A part that is stored otherwise than its concat is converted on the way.
-        let output = lowered.nodes[index].outputs[0];
-        let op: Arc<dyn Op> =
-            if types[value.index()] == types[output.index()] { Arc::new(Copy) } else { Arc::new(Cast) };
         let copy = lowered.node(op, vec![value], &scope, pass)?;
         lowered.nodes[index].inputs[part] = copy.outputs[0];
         inserted.push((index, copy));
@@ -364,7 +364,7 @@ impl<'a> Placer<'a> {
                 owners,
             });
         }
-        Placed { windows, buffers, copies: Vec::new() }
+        Placed { windows, buffers, copies: Vec::new(), types: self.types }
     }
 }
 

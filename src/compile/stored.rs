@@ -5,14 +5,23 @@ use crate::ops::Layout;
 use crate::tensor::DType;
 
 /// The element type of every value, where maps are stored as `map`. What is fed and what is kept is f32,
-/// unless [`super::prepare`] made it.
+/// unless it was fed [as a map](crate::graph::Graph::map_input) or [`super::prepare`] made it; a constant is
+/// stored as what it is laid beside.
 pub(super) fn element_types(lowered: &Lowered, map: DType) -> Vec<DType> {
-    let mut types = vec![DType::F32; lowered.values.len()];
+    let fed = |is_map: bool| if is_map { map } else { DType::F32 };
+    let mut types: Vec<DType> = lowered.values.iter().map(|info| fed(info.is_map)).collect();
     for &(value, dtype) in &lowered.prepared {
         types[value.index()] = dtype;
     }
+    let mut constant = vec![false; lowered.values.len()];
     for node in &lowered.nodes {
         let maps = node.inputs.iter().any(|v| types[v.index()] == map);
+        node.outputs.iter().for_each(|v| constant[v.index()] = node.inputs.is_empty());
+        if maps && node.op.layout() == Layout::Concat {
+            // The zeros between gradients of channel ranges.
+            let constants = node.inputs.iter().filter(|v| constant[v.index()]);
+            constants.for_each(|v| types[v.index()] = map);
+        }
         for (index, output) in node.outputs.iter().enumerate() {
             let is_map = node.op.stores_map(index, maps);
             types[output.index()] = match (node.op.layout(), node.inputs.first()) {

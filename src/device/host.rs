@@ -150,6 +150,12 @@ impl<T: Element> HostSession<T> {
             Some(cpu) => cpu.install(steps)?,
             None => steps()?,
         }
+        self.store()
+    }
+
+    /// Copies what could not be written in place into parameters and states.
+    fn store(&mut self) -> Result<()> {
+        let program = self.program.clone();
         for (from, to) in &program.stores {
             let dense = self.gather(from)?;
             self.scatter(to, &dense)?;
@@ -243,6 +249,20 @@ impl<T: Element> Session for HostSession<T> {
             last = Instant::now();
         })?;
         Ok(times)
+    }
+
+    fn run_checked(&mut self) -> Result<Option<usize>> {
+        let program = self.program.clone();
+        let mut first = None;
+        for (index, step) in program.steps.iter().enumerate() {
+            self.run_step(step)?;
+            for slot in &step.outputs {
+                let finite = self.gather(slot)?.iter().all(|v| v.to_f64().is_finite());
+                first = first.or((!finite).then_some(index));
+            }
+        }
+        self.store()?;
+        Ok(first)
     }
 
     fn output(&self, name: &str) -> Result<Tensor> {

@@ -6,7 +6,7 @@ mod host;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::compile::{Options, Processor, Program, compile};
 use crate::graph::Graph;
@@ -129,6 +129,29 @@ pub trait Session: Send {
     /// # Errors
     /// What the ops say of the data.
     fn run_timed(&mut self) -> Result<Vec<Duration>>;
+
+    /// Runs the step `count` times on what was fed last, and says how long each run took on the device,
+    /// from its first kernel to its last: bringing inputs and fetching outputs is not in it.
+    ///
+    /// A device that keeps inputs apart ([`Session::feeds_ahead`]) gives each run the same ones. On the
+    /// host, where inputs share memory with other values, only the first run has them.
+    ///
+    /// # Errors
+    /// What the ops say of the data.
+    fn time_runs(&mut self, count: usize) -> Result<Vec<Duration>> {
+        let mut timed = || {
+            let start = Instant::now();
+            self.run().map(|()| start.elapsed())
+        };
+        (0..count).map(|_| timed()).collect()
+    }
+
+    /// Runs one step, kernel by kernel, and returns the first one that wrote a number that is not finite, as
+    /// its index in the program: where a loss became NaN.
+    ///
+    /// # Errors
+    /// What the ops say of the data.
+    fn run_checked(&mut self) -> Result<Option<usize>>;
 
     /// Feeds every input of `feeds` by name, and runs one step.
     ///

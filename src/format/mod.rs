@@ -1,9 +1,10 @@
-//! Files: NumPy arrays, safetensors weights, and how any file is written without ever being half there.
+//! Files: NumPy arrays, safetensors weights, tables, and how any file is written without ever being half there.
 //!
 //! Every reader here takes untrusted bytes: sizes are checked before they are used, and what is
 //! refused is refused in a sentence that names the file and what to do.
 
 pub mod atomic;
+pub mod csv;
 pub mod npy;
 pub mod weights;
 

@@ -61,6 +61,8 @@ pub struct ValueInfo {
     pub source: Source,
     /// The name: of an input, a parameter or a state; of a node's value, the node's.
     pub name: String,
+    /// Of an input: whether it is stored as maps are, on a device that has several element types for them.
+    pub is_map: bool,
 }
 
 /// One op applied to values.
@@ -119,6 +121,17 @@ impl Graph {
         self.named_value(name.to_owned(), shape, Source::Input)
     }
 
+    /// A value that is fed at every step and is a map like those inside of the graph: what enters a block that
+    /// stands alone. Other inputs, pictures and tables, are stored in f32 on every device.
+    ///
+    /// # Errors
+    /// Where the name is taken.
+    pub fn map_input(&mut self, name: &str, shape: Shape) -> Result<Value> {
+        let value = self.input(name, shape)?;
+        self.values[value.index()].is_map = true;
+        Ok(value)
+    }
+
     /// A learned tensor, named by `name` in the current scope, filled by `init` when a training begins.
     ///
     /// # Errors
@@ -149,7 +162,7 @@ impl Graph {
 
     fn push_value(&mut self, shape: Shape, source: Source, name: String) -> Result<Value> {
         let index = u32::try_from(self.values.len()).map_err(|_| Error::internal("too many values"))?;
-        self.values.push(ValueInfo { shape, source, name });
+        self.values.push(ValueInfo { shape, source, name, is_map: false });
         Ok(Value(index))
     }
 

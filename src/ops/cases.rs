@@ -12,6 +12,7 @@ pub fn all() -> Vec<Case> {
         super::batch_norm::cases(),
         super::binary_cross_entropy::cases(),
         super::cast::cases(),
+        super::ceiling::cases(),
         super::channel_sum::cases::cases(),
         super::ciou::cases(),
         super::class_loss::cases(),

@@ -19,6 +19,7 @@ pub mod average_pool;
 pub mod batch_norm;
 pub mod binary_cross_entropy;
 pub mod cast;
+pub mod ceiling;
 pub mod channel_sum;
 pub mod ciou;
 pub mod class_loss;

@@ -90,11 +90,12 @@ impl Axis {
             }
         }
         // The prefix is chosen once for the axis, so that bytes get round numbers of MiB.
-        let base = unit.base();
-        let mut factor = 1.0;
+        let (base, (mut factor, prefixes)) = (unit.base(), unit.prefixes());
+        let mut power = 0;
         if unit != Unit::Plain {
-            while self.high.abs().max(self.low.abs()) >= factor * base && factor < base.powi(6) {
+            while self.high.abs().max(self.low.abs()) >= factor * base && power + 1 < prefixes.len() {
                 factor *= base;
+                power += 1;
             }
         }
         let (low, high) = (self.low / factor, self.high / factor);
@@ -110,7 +111,7 @@ impl Axis {
             .map(|tick| {
                 let label = match unit {
                     Unit::Plain => linear_label(tick, step, low.abs().max(high.abs())),
-                    _ => prefixed_label(tick, step, factor, unit),
+                    _ => prefixed_label(tick, step, power, unit),
                 };
                 (tick * factor, label)
             })
@@ -173,9 +174,8 @@ fn linear_label(tick: f64, step: f64, largest: f64) -> String {
     text.replacen('-', "−", usize::from(tick < 0.0))
 }
 
-fn prefixed_label(tick: f64, step: f64, factor: f64, unit: Unit) -> String {
-    let power = (factor.ln() / unit.base().ln()).round() as usize;
-    let prefix = ["", "k", "M", "G", "T", "P", "E"][power.min(6)];
+fn prefixed_label(tick: f64, step: f64, power: usize, unit: Unit) -> String {
+    let prefix = unit.prefixes().1.get(power).copied().unwrap_or_default();
     let suffix = match (unit, power) {
         (Unit::Bytes, 0) => "B".to_owned(),
         (Unit::Bytes, _) => format!("{}iB", prefix.to_uppercase()),
@@ -241,6 +241,9 @@ mod tests {
         let ticks = mib.ticks(5, false, Unit::Bytes);
         assert_eq!(ticks[1], (1024.0 * 1024.0, "1 MiB".to_owned()));
         assert_eq!(ticks.len(), 5);
+        let times = Axis { low: 0.0, high: 0.0123, log: false }.ticks(3, false, Unit::Seconds);
+        assert_eq!(times.iter().map(|t| t.1.as_str()).collect::<Vec<_>>(), ["0", "5 ms", "10 ms"]);
+        assert!((times[1].0 - 0.005).abs() < 1e-12);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct BarChart {
 }
 
 /// The width of a chart in points; a PNG has two pixels for each.
-const WIDTH: f32 = 900.0;
+pub(super) const WIDTH: f32 = 900.0;
 /// From the figure's border to what is drawn, in points.
 const MARGIN: f32 = 18.0;
 
@@ -62,6 +62,15 @@ struct Rows {
 /// Where the file cannot be written, its name ends in neither `.png` nor `.svg`, or there are more
 /// rows than a PNG can be high.
 pub fn plot_bars(path: impl AsRef<Path>, chart: &BarChart) -> Result<()> {
+    save(path.as_ref(), (WIDTH, height(chart)), 2.0, |canvas| paint(canvas, chart))
+}
+
+/// How high `chart` is, in points.
+pub(super) fn height(chart: &BarChart) -> f32 {
+    rows(chart).bottom + 20.0 + MARGIN
+}
+
+fn rows(chart: &BarChart) -> Rows {
     let bars = chart.series.len().max(1) as f32;
     let (bar, gap) = if bars > 1.0 { (11.0, 10.0) } else { (15.0, 8.0) };
     let mut top = MARGIN;
@@ -69,15 +78,16 @@ pub fn plot_bars(path: impl AsRef<Path>, chart: &BarChart) -> Result<()> {
     top += if legend(chart) { 22.0 } else { 0.0 } + 4.0;
     let row = bars * bar + gap;
     let bottom = top + (row * chart.rows.len() as f32).max(60.0);
-    let rows = Rows { top, bar, gap, row, bottom };
-    save(path.as_ref(), (WIDTH, bottom + 20.0 + MARGIN), 2.0, |canvas| paint(canvas, chart, &rows))
+    Rows { top, bar, gap, row, bottom }
 }
 
 fn legend(chart: &BarChart) -> bool {
     chart.series.len() > 1
 }
 
-fn paint(canvas: &mut dyn Canvas, chart: &BarChart, rows: &Rows) {
+/// Draws `chart` from the canvas's top left.
+pub(super) fn paint(canvas: &mut dyn Canvas, chart: &BarChart) {
+    let rows = rows(chart);
     let text = |size, color, anchor| Type { size, color, anchor };
     let title = font::fit(&chart.title, 14.0, WIDTH - 2.0 * MARGIN);
     canvas.text((MARGIN, MARGIN + 13.0), text(14.0, INK, Anchor::Start), &title);

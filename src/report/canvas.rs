@@ -66,14 +66,13 @@ pub(super) fn save(
     scale: f32,
     paint: impl FnOnce(&mut dyn Canvas),
 ) -> Result<()> {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    match extension.as_deref() {
-        Some("svg") => {
+    match check_name(path)? {
+        Format::Svg => {
             let mut svg = Svg::new(size);
             paint(&mut svg);
             write_atomically(path, |w| w.write_all(svg.finish().as_bytes()))
         }
-        Some("png") => {
+        Format::Png => {
             let pixels = (size.0 * scale, size.1 * scale);
             if !(pixels.0 >= 1.0 && pixels.1 >= 1.0 && pixels.0 <= LARGEST && pixels.1 <= LARGEST) {
                 let size = format!("a picture of {} × {} pixels cannot be drawn", pixels.0, pixels.1);
@@ -84,6 +83,22 @@ pub(super) fn save(
             paint(&mut raster);
             save_png(path, &raster.image)
         }
+    }
+}
+
+/// What a figure is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Svg,
+    Png,
+}
+
+/// The format that `path`'s name ends in.
+pub(super) fn check_name(path: &Path) -> Result<Format> {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("svg") => Ok(Format::Svg),
+        Some("png") => Ok(Format::Png),
         _ => Err(Error::file(path, "is neither a .png nor an .svg").fix("end the name in .png or .svg")),
     }
 }

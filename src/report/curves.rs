@@ -54,8 +54,12 @@ pub struct Plot {
     pub x_range: Option<(f64, f64)>,
     /// The y axis from low to high; `None`, and what is no range: from the data.
     pub y_range: Option<(f64, f64)>,
+    /// A logarithmic x axis; values of 0 and below are then gaps.
+    pub log_x: bool,
     /// A logarithmic y axis; values of 0 and below are then gaps.
     pub log_y: bool,
+    /// The radius of a point that stands alone, in points.
+    pub dot: f32,
     /// Width and height of the PNG in pixels; text and lines grow with it.
     pub size: (u32, u32),
 }
@@ -70,7 +74,9 @@ impl Default for Plot {
             marks: Vec::new(),
             x_range: None,
             y_range: None,
+            log_x: false,
             log_y: false,
+            dot: 2.8,
             size: (1600, 900),
         }
     }
@@ -183,11 +189,11 @@ fn best(series: &Series) -> Option<Mark> {
 
 /// A part of the figure, in points.
 #[derive(Clone, Copy, Debug)]
-struct Area {
-    left: f32,
-    top: f32,
-    right: f32,
-    bottom: f32,
+pub(super) struct Area {
+    pub left: f32,
+    pub top: f32,
+    pub right: f32,
+    pub bottom: f32,
 }
 
 /// The distance between the baselines of labels, in points.
@@ -195,7 +201,7 @@ const LINE: f32 = 15.0;
 
 /// Draws `plot` into `area`; `strips` lines of room for the labels of marks, so that panels side by
 /// side have their data at one height.
-fn panel(canvas: &mut dyn Canvas, area: Area, plot: &Plot, strips: usize) {
+pub(super) fn panel(canvas: &mut dyn Canvas, area: Area, plot: &Plot, strips: usize) {
     let text = |size, color, anchor| Type { size, color, anchor };
     let width = area.right - area.left;
     let mut top = area.top;
@@ -216,7 +222,7 @@ fn panel(canvas: &mut dyn Canvas, area: Area, plot: &Plot, strips: usize) {
     }
     let bottom = bottom.max(top + 8.0);
 
-    let shown = |p: &(f64, f64)| Axis::shows(p.0, false) && Axis::shows(p.1, plot.log_y);
+    let shown = |p: &(f64, f64)| Axis::shows(p.0, plot.log_x) && Axis::shows(p.1, plot.log_y);
     let points = || plot.series.iter().flat_map(|s| &s.points).filter(|p| shown(p)).copied();
     if points().next().is_none() {
         canvas.rectangle((area.left, bottom), (area.right, bottom + 0.8), AXIS);
@@ -225,7 +231,10 @@ fn panel(canvas: &mut dyn Canvas, area: Area, plot: &Plot, strips: usize) {
         return;
     }
     let y_axis = Axis::over(points().map(|p| p.1), plot.y_range, plot.log_y);
-    let x_axis = Axis::tight(points().map(|p| p.0), plot.x_range);
+    let x_axis = match plot.log_x {
+        true => Axis::over(points().map(|p| p.0), plot.x_range, true),
+        false => Axis::tight(points().map(|p| p.0), plot.x_range),
+    };
     let y_ticks = y_axis.ticks(((bottom - top) / 42.0) as usize, false, Unit::Plain);
     let ends = end_labels(plot, shown, width * 0.34);
 
@@ -269,7 +278,9 @@ fn panel(canvas: &mut dyn Canvas, area: Area, plot: &Plot, strips: usize) {
         let positions: Vec<_> = series.points.iter().map(|p| shown(p).then(|| at(*p))).collect();
         for run in runs(&positions, &data) {
             match run.as_slice() {
-                [dot, rest @ ..] if rest.iter().all(|p| p == dot) => canvas.disc(*dot, 2.8, series.color),
+                [dot, rest @ ..] if rest.iter().all(|p| p == dot) => {
+                    canvas.disc(*dot, plot.dot, series.color)
+                }
                 line => canvas.polyline(line, 1.9, series.color),
             }
         }

@@ -13,6 +13,7 @@ mod file;
 mod font;
 pub mod number;
 pub mod progress;
+pub mod sheet;
 pub mod table;
 
 pub use bars::{BarChart, BarRow, BarSeries, plot_bars};
@@ -21,4 +22,5 @@ pub use draw::{BoxLabel, BoxStyle, Color, draw_boxes, palette, side_by_side};
 pub use file::save_png;
 pub use number::Unit;
 pub use progress::Progress;
+pub use sheet::{Chart, check_chart_name, plot_sheet};
 pub use table::{Align, Layout, Table};

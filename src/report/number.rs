@@ -14,6 +14,8 @@ pub enum Unit {
     Count,
     /// Floating-point operations: `5.80 GFLOP`.
     Flops,
+    /// Seconds, as a time: `12.3 ms`.
+    Seconds,
 }
 
 impl Unit {
@@ -25,16 +27,26 @@ impl Unit {
         match self {
             Unit::Plain => plain(value),
             Unit::Flops => flops(value),
-            Unit::Bytes | Unit::Count if value < 0.0 => format!("−{}", self.format(-value)),
+            Unit::Bytes | Unit::Count | Unit::Seconds if value < 0.0 => format!("−{}", self.format(-value)),
             // `as` saturates, so even 1e300 is only a very large number.
             Unit::Bytes => bytes(value.round() as u64),
             Unit::Count => count(value.round() as u64),
+            Unit::Seconds => duration(Duration::try_from_secs_f64(value).unwrap_or(Duration::MAX)),
         }
     }
 
     /// The factor between one prefix and the next.
     pub(super) fn base(self) -> f64 {
         if self == Unit::Bytes { 1024.0 } else { 1000.0 }
+    }
+
+    /// What the smallest prefix stands for, and the prefixes (with the unit, for a time), the smallest
+    /// first.
+    pub(super) fn prefixes(self) -> (f64, &'static [&'static str]) {
+        match self {
+            Unit::Seconds => (1e-9, &["ns", "µs", "ms", "s"]),
+            _ => (1.0, &PREFIXES),
+        }
     }
 }
 
@@ -228,5 +240,8 @@ mod tests {
         assert_eq!(Unit::Count.format(1e300), "18.4 E");
         assert_eq!(Unit::Flops.format(f64::INFINITY), "–");
         assert_eq!(Unit::Plain.format(0.5), "0.500");
+        assert_eq!(Unit::Seconds.format(0.0123), "12.3 ms");
+        assert_eq!(Unit::Seconds.format(-2.0), "−2.00 s");
+        assert!(Unit::Seconds.format(1e300).ends_with(" h"));
     }
 }

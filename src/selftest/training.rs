@@ -13,8 +13,9 @@ use crate::{Error, Result};
 
 /// Images of a step.
 const BATCH: usize = 2;
-/// Input pixels on a side: the least that has all three strides.
-const SIDE: usize = 64;
+/// Input pixels on a side. At 64 the coarsest maps have 8 pixels for batch statistics, and three steps of two
+/// devices that merely round differently part by a fifth of their way; at 96 by a few parts in ten thousand.
+const SIDE: usize = 96;
 /// The wardrobe's scenes and classes are drawn from this seed, as the weights are.
 const SEED: u64 = 7;
 
@@ -66,7 +67,7 @@ pub fn check_training(device: &Device, network: &Network, steps: usize) -> Resul
     // SGD, not AdamW: where a gradient is nearly zero AdamW makes a whole step of its sign, and two devices
     // that round differently part there without either being wrong.
     let graph = TrainStep::graph(network, &head, input, Optimizer::sgd(5e-4), 0.0)?;
-    let schedule = Schedule { rate: 0.01, final_share: 1.0, momentum: 0.9, decay: 0.9, warmup: 0, steps };
+    let schedule = Schedule { rate: 0.002, final_share: 1.0, momentum: 0.9, decay: 0.9, warmup: 0, steps };
     let initial = graph.initial_state(SEED);
     let train = |device: &Device| -> Result<(Vec<f64>, BTreeMap<String, Tensor>)> {
         let program = device.compile(&graph)?;
@@ -84,10 +85,10 @@ pub fn check_training(device: &Device, network: &Network, steps: usize) -> Resul
     let way_error = way_error(&initial, &wanted, &state)?;
     let tolerance = match device {
         Device::Cuda(cuda) => match cuda.target().map {
-            crate::tensor::DType::F32 => 1e-2,
+            crate::tensor::DType::F32 => 5e-3,
             crate::tensor::DType::Bf16 | crate::tensor::DType::F16 => 0.25,
         },
-        Device::Reference | Device::Cpu(_) => 1e-2,
+        Device::Reference | Device::Cpu(_) => 5e-3,
     };
     Ok(TrainingReport { network: network.name, losses, expected, loss_error, way_error, tolerance })
 }

@@ -3,6 +3,7 @@
 mod config;
 mod evaluate;
 mod inference;
+mod measured;
 mod optimizer;
 mod picture;
 mod run_folder;
@@ -14,6 +15,7 @@ mod weights;
 pub use config::{AugmentConfig, OptimizerKind, TrainConfig};
 pub use evaluate::{Evaluation, evaluate};
 pub use inference::detect_image;
+pub use measured::MeasuredStep;
 pub use optimizer::{
     AVERAGE, DECAY, MOMENTUM, OPTIMIZER, Optimizer, RATE, trace_averages, trace_minimize, trace_updates,
 };

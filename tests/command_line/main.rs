@@ -1,8 +1,10 @@
 //! The program as it is called: arguments in; files, standard output, one sentence and a status out.
 
+mod bench;
 mod doctor;
 mod run;
 mod summary;
+mod sweep;
 mod train;
 
 use std::ffi::OsStr;

@@ -75,6 +75,7 @@ groups! {
     convolution_weight_gradient: "conv weight gradient";
     fused_blocks: "split conv", "conv chain";
     cast: "cast";
+    ceilings: "multiply-adds", "matrix multiply-adds";
     copies: "copy", "slice", "concat", "fill", "stop gradient";
     additions: "add", "weighted sum";
     activations: "activation", "activation gradient";
@@ -96,25 +97,4 @@ fn every_op_with_cases_is_tested() {
     let with_cases: BTreeSet<&str> = cases::all().iter().map(|case| case.op.name()).collect();
     let tested: BTreeSet<&str> = TESTED.iter().copied().collect();
     assert_eq!(with_cases, tested);
-}
-
-#[test]
-fn count_specialisations() {
-    use gradpath::runtime::cuda::Target;
-    let target = Target { arch: 80, multiprocessors: 4, shared_bytes: 166_912, map: DType::F32 };
-    let mut by_file: std::collections::BTreeMap<&str, BTreeSet<String>> = Default::default();
-    let mut launches_of: std::collections::BTreeMap<&str, usize> = Default::default();
-    for map in MAPS {
-        for launch in
-            kernels_of(&cases::all(), &Selection { maps: vec![map], filter: None }, &target).unwrap()
-        {
-            by_file.entry(launch.kernel.file).or_default().insert(launch.kernel.to_string());
-            *launches_of.entry(launch.kernel.file).or_default() += 1;
-        }
-    }
-    let total: usize = by_file.values().map(BTreeSet::len).sum();
-    for (file, kernels) in &by_file {
-        println!("{file}: {} specialisations, {} launches", kernels.len(), launches_of[file]);
-    }
-    println!("{total} in all; {} cases", cases::all().len());
 }

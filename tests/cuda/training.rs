@@ -36,11 +36,13 @@ fn elan_nano_in_bf16() {
     check("elan-nano", DType::Bf16);
 }
 
+/// The yardstick itself: the cpu in f32 beside the reference in f64.
 #[test]
-fn what_the_cpu_itself_is_off_by() {
-    use gradpath::device::Device;
+fn the_cpu_trains_as_the_reference_does() {
     for network in ["prn-nano", "csp-nano", "elan-nano"] {
-        let report = check_training(&Device::Reference, &zoo::find(network).unwrap(), 3).unwrap();
+        let report =
+            check_training(&gradpath::device::Device::Reference, &zoo::find(network).unwrap(), 3).unwrap();
         println!("{report:?}");
+        assert!(report.passed(), "{report:?}");
     }
 }

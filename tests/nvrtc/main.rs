@@ -6,6 +6,7 @@
 
 mod compiler;
 mod diagnostics;
+mod kernels;
 
 use std::collections::BTreeMap;
 

@@ -30,7 +30,13 @@ pub(in crate::compile) fn cast_weights(lowered: &mut Lowered, target: &Target) -
         let (weight, scope, pass) = (node.inputs[1], node.scope.clone(), node.pass);
         let cast = lowered.node(Arc::new(Cast), vec![weight], &scope, pass)?;
         lowered.nodes[index].inputs[1] = cast.outputs[0];
-        inserted.push((index, cast));
+        // In front of all convolutions of the same map, so that they can run as one (`siblings`).
+        let x = lowered.nodes[index].inputs[0];
+        let sibling = |other: &usize| {
+            let node = &lowered.nodes[*other];
+            node.pass == pass && node.inputs.first() == Some(&x) && op_as::<Conv>(lowered, *other).is_some()
+        };
+        inserted.push(((0..index).find(sibling).unwrap_or(index), cast));
     }
     lowered.insert(inserted);
     Ok(())

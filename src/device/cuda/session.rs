@@ -327,11 +327,32 @@ impl Session for CudaSession {
         if self.graph.is_none() {
             self.capture()?;
         }
-        match &self.graph {
-            Some(Graph(graph)) => graph.launch().map_err(running_error),
-            // A program without steps.
-            None => Ok(()),
+        self.replay()
+    }
+
+    fn time_runs(&mut self, count: usize) -> Result<Vec<Duration>> {
+        self.cuda.bind()?;
+        self.settle_inputs()?;
+        let set = 1 - self.set;
+        if self.graph.is_none() {
+            self.capture()?;
         }
+        if self.cuda.driver_version() < DRIVER_WITH_TIMED_EVENTS {
+            return self.time_runs_by_host(count, set);
+        }
+        let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let failed = |e| driver_error("an event is lost", e);
+        let mut events = Vec::with_capacity(count);
+        for run in 0..count {
+            self.settle_again(run, set)?;
+            let begin = self.stream.record_event(flags).map_err(failed)?;
+            self.replay()?;
+            events.push((begin, self.stream.record_event(flags).map_err(failed)?));
+        }
+        self.finish()?;
+        let elapsed = |(begin, end): &(CudaEvent, CudaEvent)| begin.elapsed_ms(end).map_err(failed);
+        let seconds = |milliseconds: f32| Duration::from_secs_f64(f64::from(milliseconds).max(0.0) / 1e3);
+        events.iter().map(|pair| elapsed(pair).map(seconds)).collect()
     }
 
     fn run_timed(&mut self) -> Result<Vec<Duration>> {
@@ -357,6 +378,21 @@ impl Session for CudaSession {
         Ok(times)
     }
 
+    fn run_checked(&mut self) -> Result<Option<usize>> {
+        self.cuda.bind()?;
+        self.settle_inputs()?;
+        let program = self.program.clone();
+        let mut first = None;
+        for (index, group) in self.steps.iter().enumerate() {
+            self.launch(group)?;
+            for slot in program.steps.get(index).map(|step| &step.outputs).into_iter().flatten() {
+                let finite = self.read(slot)?.data().iter().all(|v| v.is_finite());
+                first = first.or((!finite).then_some(index));
+            }
+        }
+        Ok(first)
+    }
+
     fn output(&self, name: &str) -> Result<Tensor> {
         match self.program.outputs.iter().find(|(n, _)| n == name) {
             Some((_, slot)) => {
@@ -373,6 +409,40 @@ impl Session for CudaSession {
 }
 
 impl CudaSession {
+    /// Launches the captured step.
+    fn replay(&self) -> Result<()> {
+        match &self.graph {
+            Some(Graph(graph)) => graph.launch().map_err(running_error),
+            // A program without steps.
+            None => Ok(()),
+        }
+    }
+
+    /// Before every run of several but the first: brings the inputs of `set` into their slots once more.
+    fn settle_again(&self, run: usize, set: usize) -> Result<()> {
+        for input in self.inputs.iter().filter(|_| run > 0) {
+            self.launch(&input.copies[set])?;
+            let consumed = input.staging[set].consumed.record(&self.stream);
+            consumed.map_err(|e| driver_error("an event is lost", e))?;
+        }
+        Ok(())
+    }
+
+    /// As [`Session::time_runs`] by the host's clock: what launching the captured step takes is in it.
+    fn time_runs_by_host(&self, count: usize, set: usize) -> Result<Vec<Duration>> {
+        let mut times = Vec::with_capacity(count);
+        for run in 0..count {
+            self.settle_again(run, set)?;
+            self.finish()?;
+            let begun = Instant::now();
+            self.replay()?;
+            self.stream.synchronize().map_err(running_error)?;
+            times.push(begun.elapsed());
+        }
+        self.finish()?;
+        Ok(times)
+    }
+
     /// Times by the host's clock, waiting after each step: what a launch takes is in it.
     fn run_timed_by_host(&self, kernels: usize) -> Result<Vec<Duration>> {
         let mut times = Vec::with_capacity(kernels);

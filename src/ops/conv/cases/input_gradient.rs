@@ -18,8 +18,8 @@ fn case(geometry: Geometry, x: [usize; 4], c_out: usize, accumulate: bool) -> Op
     Some(Case { maps: maps[..shapes.len()].to_vec(), ..case }.tolerance(3e-5))
 }
 
-/// Kernels 1 to 7, strides (also ones that leave pixels without a tap), dilation with and without a common factor
-/// with the stride, uneven padding, groups, channels that fill no chunk, maps that fill no tile.
+/// Kernels 1 to 7, strides (also ones that leave pixels without a tap), dilation with and without a common
+/// factor with the stride, uneven padding, groups, channels that fill no chunk, maps that fill no tile.
 pub fn cases() -> Vec<Case> {
     let same = Geometry::same;
     let dilated = Geometry { dilation: [2, 3], padding: [2, 2, 3, 3], ..same(3, 1) };
@@ -83,5 +83,14 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(part.grouped(4), [1, 19, 11, 4], 4, accumulate));
         cases.push(case(uneven.grouped(8), [2, 8, 9, 8], 8, accumulate));
     }
+    // Pixels and channels that fill each of the tiles, on a device of 4 multiprocessors as on a large one.
+    for (pixels, c_in) in [(512, 128), (512, 64), (256, 128), (512, 32), (128, 128), (256, 64), (64, 32)] {
+        cases.push(case(same(1, 1), [2, 8, pixels / 16, c_in], 8, false));
+    }
+    // A weight that was cast to the maps' type.
+    for x in [[1, 5, 7, 16], [1, 4, 5, 12], [1, 5, 3, 33]] {
+        cases.push(case(same(3, 1), x, 24, true).map(|case| case.dense_inputs(&[1])));
+    }
+    cases.push(case(same(3, 2).grouped(12), [1, 5, 7, 12], 12, true).map(|case| case.dense_inputs(&[1])));
     cases.into_iter().flatten().collect()
 }

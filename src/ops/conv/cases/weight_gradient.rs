@@ -58,6 +58,12 @@ pub fn cases() -> Vec<Case> {
         // More than 8192 pixels of a one-pixel weight.
         case(same(1, 1), [1, 97, 101, 2], 2, None),
     ];
+    // Few pixels of as many channels as fill each of the tiles.
+    for [c_out, c_in] in
+        [[128, 128], [128, 64], [64, 128], [128, 32], [32, 128], [64, 64], [64, 32], [32, 32]]
+    {
+        cases.push(case(same(1, 1), [1, 3, 3, c_in], c_out, None));
+    }
     for activation in Activation::ALL {
         cases.push(case(same(3, 1), [1, 6, 5, 8], 8, Some(activation)));
         cases.push(case(same(3, 1).grouped(8), [1, 6, 5, 8], 8, Some(activation)));

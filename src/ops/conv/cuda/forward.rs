@@ -2,7 +2,7 @@
 //! statistics, `conv_statistics.cu`.
 
 use super::super::{Conv, Geometry};
-use super::tile::{self, Gemm, Tile};
+use super::tile::{self, Carried, Gemm, Tile};
 use super::{define_geometry, group_pack};
 use crate::ops::{Cost, Io, Op};
 use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
@@ -95,8 +95,8 @@ fn plan(op: &Conv, candidate: Option<usize>, x: Shape, y: Shape, target: &Target
     let k = op.geometry.kernel[0] * op.geometry.kernel[1] * channels;
     let prologue = op.prologue.is_some();
     // What is known before the operands' element types and alignment are.
-    let carries = prologue || target.arch < 80;
-    let gemm = Gemm { m: y.pixels(), n: y.c / groups, k, groups, prologue, carries };
+    let carried = if prologue || target.arch < 80 { Carried::Packs } else { Carried::Aside };
+    let gemm = Gemm { m: y.pixels(), n: y.c / groups, k, groups, prologue, carried };
     let compute = compute_type(target);
     let asked = candidate.map(|index| {
         let all = tile::candidates(compute);
@@ -221,6 +221,12 @@ fn gemm(op: &Conv, operands: &Operands, tile: Tile, target: &Target) -> Result<L
     let k_tiles = (weight.shape.h * weight.shape.w * group_in).div_ceil(tile.k);
     let stages = if x_async && weight_async { tile.stages.min(k_tiles.max(2)) } else { 2 };
     let tile = Tile { stages, ..tile };
+    let small = |is_async: bool, view: DeviceView, pack: usize| !is_async && pack * view.dtype.size() < 8;
+    let carried = match (x_async && weight_async, small(x_async, x, x_pack)) {
+        (true, _) => Carried::Aside,
+        (false, small_x) if small_x || small(weight_async, weight, weight.pack()) => Carried::Pieces,
+        (false, _) => Carried::Packs,
+    };
     let pointwise =
         op.geometry.kernel == [1, 1] && op.geometry.stride == [1, 1] && op.geometry.padding == [0; 4];
 
@@ -235,7 +241,7 @@ fn gemm(op: &Conv, operands: &Operands, tile: Tile, target: &Target) -> Result<L
         .define("WARPS_M", tile.warps_m)
         .define("WARPS_N", tile.warps_n)
         .define("STAGES", tile.stages)
-        .define("MIN_BLOCKS", tile.blocks_by_registers(compute, !(x_async && weight_async)))
+        .define("MIN_BLOCKS", tile.blocks_by_registers(compute, carried))
         .define("COMPUTE_TYPE", compute)
         .define("X_ASYNC", x_async)
         .define("WEIGHT_ASYNC", weight_async)
@@ -308,4 +314,114 @@ fn fused(op: &Conv, operands: &Operands, launch: Launch, x_pack: usize, run: usi
         .int(y.pixel_stride)
         .int(residual.map_or(0, |r| r.pixel_stride))
         .int(residual.map_or(0, |r| r.shape.c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::cuda::Argument;
+
+    const BF16: Target = Target { arch: 80, multiprocessors: 4, shared_bytes: 99 << 10, map: DType::Bf16 };
+
+    /// Operands of `op` on an input of shape `x`, `beside` channels of others between its pixels.
+    fn operands(op: &Conv, x: Shape, c_out: usize, beside: usize) -> Operands {
+        let (h, w) = op.geometry.output(x.h, x.w).unwrap();
+        let y = Shape::new(x.n, h, w, c_out);
+        let mut next = 0;
+        let mut view = |shape: Shape, beside: usize, dtype| {
+            next += 1;
+            DeviceView { address: next << 32, shape, pixel_stride: shape.c + beside, dtype }
+        };
+        let mut inputs = vec![
+            Some(view(x, beside, DType::Bf16)),
+            Some(view(op.geometry.weight(x.c, c_out), 0, DType::Bf16)),
+        ];
+        let places = op.operands();
+        inputs.extend(places.bias.map(|_| Some(view(Shape::vector(c_out), 0, DType::F32))));
+        inputs.extend(places.prologue.map(|_| Some(view(Shape::new(1, 1, 2, x.c), 0, DType::F32))));
+        // In place.
+        inputs.extend(places.residual.map(|_| None));
+        let mut outputs = vec![view(y, 0, DType::Bf16)];
+        outputs.extend(op.statistics.then(|| view(Shape::new(1, 1, 2, c_out), 0, DType::F32)));
+        Operands { inputs, outputs, workspace: 1 << 40, status: 0 }
+    }
+
+    fn defines<'a>(launch: &'a Launch, names: &[&'static str]) -> Vec<&'a str> {
+        names.iter().map(|name| launch.kernel.defines[name].as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_used_as_it_is_stored_comes_by_asynchronous_copies() {
+        let names = ["X_ASYNC", "WEIGHT_ASYNC", "X_PACK", "COMPUTE_TYPE"];
+        let x = Shape::new(1, 20, 20, 64);
+        let plain = Conv::plain(Geometry::same(3, 1), false);
+        let launch = |op: &Conv, beside, target: Target| {
+            op.launches(&operands(op, x, 64, beside), &target).unwrap().remove(0)
+        };
+        let dense = launch(&plain, 0, BF16);
+        assert_eq!(defines(&dense, &names), ["1", "1", "8", "bf16"]);
+        assert!(dense.kernel.defines["STAGES"] != "2");
+        // A slice whose pixels begin anywhere.
+        assert_eq!(defines(&launch(&plain, 3, BF16), &names), ["0", "1", "1", "bf16"]);
+        let prologue = Conv { prologue: Some(Activation::Silu), ..plain.clone() };
+        let launched = launch(&prologue, 0, BF16);
+        assert_eq!(defines(&launched, &names), ["0", "1", "8", "bf16"]);
+        assert_eq!(defines(&launched, &["STAGES", "AFFINE_PACK"]), ["2", "4"]);
+        // Turing multiplies bf16 by plain multiply-adds in f32, and has no asynchronous copies.
+        let turing = launch(&plain, 0, Target { arch: 75, shared_bytes: 64 << 10, ..BF16 });
+        assert_eq!(defines(&turing, &names), ["0", "0", "8", "f32"]);
+    }
+
+    #[test]
+    fn blocks_cover_the_output_and_the_workspace_its_statistics() {
+        for (groups, kernel) in [(1, "conv_forward"), (4, "conv_forward"), (16, "conv_depthwise")] {
+            let op = Conv { statistics: true, ..Conv::plain(Geometry::same(3, 2).grouped(groups), false) };
+            let x = Shape::new(3, 31, 17, 16);
+            let operands = operands(&op, x, 48, 0);
+            let y = operands.outputs[0].shape;
+            let launches = op.launches(&operands, &BF16).unwrap();
+            let [main, merge] = &launches[..] else { panic!("{launches:?}") };
+            assert_eq!((main.kernel.entry, merge.kernel.entry), (kernel, "conv_statistics"));
+            let number = |name| main.kernel.defines[name].parse::<usize>().unwrap();
+            let tiles = if groups < 16 {
+                let tiles = y.pixels().div_ceil(number("TILE_M"));
+                let blocks = tiles * (48 / groups).div_ceil(number("TILE_N"));
+                assert_eq!(main.grid, [blocks as u32, 1, groups as u32]);
+                tiles
+            } else {
+                let strips = y.n * y.h * y.w.div_ceil(number("STRIP"));
+                let tiles = strips.div_ceil(number("PIXEL_LANES"));
+                let channels = number("CHANNEL_LANES") * number("VECTOR");
+                assert_eq!(main.grid, [(tiles * 48usize.div_ceil(channels)) as u32, 1, 1]);
+                tiles
+            };
+            assert_eq!(merge.arguments[2], Argument::Int(tiles as i32));
+            assert_eq!(op.device_workspace(x, y, &BF16), 4 * tiles * (2 * 48 + 1));
+        }
+    }
+
+    #[test]
+    fn a_residual_in_place_is_read_from_the_output() {
+        let op = Conv { residual: true, ..Conv::plain(Geometry::same(1, 1), true) };
+        let operands = operands(&op, Shape::new(1, 5, 5, 8), 24, 0);
+        let launch = &op.launches(&operands, &BF16).unwrap()[0];
+        // x, weight, bias, prologue, residual, y.
+        assert_eq!(launch.arguments[4], launch.arguments[5]);
+        assert_eq!(launch.arguments[3], Argument::Address(0));
+        assert_eq!(launch.kernel.defines["POINTWISE"], "1");
+    }
+
+    #[test]
+    fn a_depthwise_kernel_beyond_shared_memory_is_a_product() {
+        let geometry = Geometry::same(101, 1).grouped(4);
+        let op = Conv::plain(geometry, false);
+        let launches = op.launches(&operands(&op, Shape::new(1, 4, 4, 4), 4, 0), &BF16).unwrap();
+        assert_eq!(launches[0].kernel.entry, "conv_forward");
+    }
+
+    #[test]
+    fn the_cpus_packed_weight_is_refused() {
+        let op = Conv { packed_channels: Some(8), ..Conv::plain(Geometry::same(1, 1), false) };
+        assert!(op.launches(&operands(&op, Shape::new(1, 2, 2, 8), 8, 0), &BF16).is_err());
+    }
 }

@@ -1,5 +1,5 @@
-//! The launch of an input gradient: a matrix product a phase (`kernels/conv_input_gradient.cu`), or sums a channel
-//! where the convolution is depth-wise (`kernels/conv_depthwise_input_gradient.cu`).
+//! The launch of an input gradient: a matrix product a phase (`kernels/conv_input_gradient.cu`), or sums a
+//! channel where the convolution is depth-wise (`kernels/conv_depthwise_input_gradient.cu`).
 
 use super::product::{Product, chunk, compute_type};
 use super::{define_geometry, group_pack, is_depthwise};

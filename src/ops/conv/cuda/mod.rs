@@ -38,8 +38,8 @@ pub(super) fn group_pack(view: DeviceView, channels: usize) -> usize {
     pack
 }
 
-/// The most taps of a kernel that the depth-wise gradients take: 128 channels of their weights fit in the shared
-/// memory of a block, and a row of their sums in a thread's registers.
+/// The most taps of a kernel that the depth-wise gradients take: 128 channels of their weights fit in the
+/// shared memory of a block, and a row of their sums in a thread's registers.
 const DEPTHWISE_TAPS: usize = 81;
 
 /// Whether every group has one input and one output channel, which no matrix product is made for.

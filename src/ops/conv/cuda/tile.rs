@@ -17,8 +17,19 @@ pub struct Gemm {
     pub groups: usize,
     /// Whether a prologue runs on each input where it is read.
     pub prologue: bool,
-    /// Whether an operand comes through registers instead of by asynchronous copies.
-    pub carries: bool,
+    /// How operands come to shared memory.
+    pub carried: Carried,
+}
+
+/// How operands come from global to shared memory: what that takes of a thread's registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// By asynchronous copies, past the registers.
+    Aside,
+    /// Some through registers, by packs of 8 bytes and more.
+    Packs,
+    /// Some through registers in smaller pieces, each of which takes a whole one.
+    Pieces,
 }
 
 /// What one block computes, and how.
@@ -58,23 +69,25 @@ impl Tile {
         self.m * self.n / self.threads()
     }
 
-    /// Registers that a thread may have: what its sums, fragments and what it `carries` from global to shared
-    /// memory need, and no more, so that as many blocks as possible share a multiprocessor. Plain multiply-adds
-    /// hold wider fragments than tensor cores do.
-    fn registers(&self, compute: DType, carries: bool) -> usize {
-        let wide = self.sums() >= 64 && (carries || compute == DType::F32);
-        let long = carries && self.k * compute.size() == 128;
-        match (wide || long, self.threads()) {
+    /// Registers that a thread may have: what its sums, fragments and what it carries need, and no more, so that
+    /// as many blocks as possible share a multiprocessor. Plain multiply-adds hold wider fragments than tensor
+    /// cores do.
+    fn registers(&self, compute: DType, carried: Carried) -> usize {
+        let wide = match carried {
+            Carried::Aside => self.sums() >= 64 && compute == DType::F32,
+            Carried::Packs => self.sums() >= 64 || self.k * compute.size() == 128,
+            Carried::Pieces => true,
+        };
+        match (wide, self.threads()) {
             (false, _) => 128,
             (true, ..=128) => 168,
             (true, _) => 255,
         }
     }
 
-    /// Blocks whose threads find room in a multiprocessor's 65536 registers. `carries`: whether an operand
-    /// comes through registers.
-    pub fn blocks_by_registers(&self, compute: DType, carries: bool) -> usize {
-        65536 / (self.registers(compute, carries) * self.threads())
+    /// Blocks whose threads find room in a multiprocessor's 65536 registers.
+    pub fn blocks_by_registers(&self, compute: DType, carried: Carried) -> usize {
+        65536 / (self.registers(compute, carried) * self.threads())
     }
 }
 
@@ -129,7 +142,7 @@ pub fn cycles(gemm: Gemm, tile: Tile, compute: DType, target: &Target) -> f64 {
     let blocks = gemm.m.div_ceil(tile.m) * gemm.n.div_ceil(tile.n) * gemm.groups;
     let share = blocks.div_ceil(target.multiprocessors.max(1) as usize);
     let by_shared = target.shared_bytes as usize / tile.shared_bytes(compute);
-    let resident = share.min(tile.blocks_by_registers(compute, gemm.carries)).min(by_shared.max(1)) as f64;
+    let resident = share.min(tile.blocks_by_registers(compute, gemm.carried)).min(by_shared.max(1)) as f64;
     // It takes two warps a scheduler to keep the multipliers busy.
     let busy = (resident * (tile.threads() / 32) as f64 / 8.0).min(1.0);
 
@@ -160,7 +173,10 @@ mod tests {
                 assert_eq!(n % 16, 0, "{tile:?}");
                 // A row is one 128-byte line of shared memory or a whole part of it.
                 assert!([64, 128].contains(&(tile.k * compute.size())), "{tile:?}");
-                assert!(tile.blocks_by_registers(compute, true) >= 1 && tile.threads() <= 1024, "{tile:?}");
+                assert!(
+                    tile.blocks_by_registers(compute, Carried::Pieces) >= 1 && tile.threads() <= 1024,
+                    "{tile:?}"
+                );
                 // Statistics are reduced in the stages' memory, of which two are there always.
                 let two = Tile { stages: 2, ..*tile };
                 assert!(two.shared_bytes(compute) >= (tile.warps_m + 1) * tile.n * 4, "{tile:?}");
@@ -173,7 +189,8 @@ mod tests {
     #[test]
     fn a_large_product_gets_a_large_tile_and_a_small_one_fills_the_device() {
         for compute in [DType::F32, DType::F16] {
-            let large = Gemm { m: 65536, n: 256, k: 2304, groups: 1, prologue: false, carries: false };
+            let large =
+                Gemm { m: 65536, n: 256, k: 2304, groups: 1, prologue: false, carried: Carried::Aside };
             let tile = choose(large, compute, &target(80));
             assert!(tile.m * tile.n >= 128 * 64, "{tile:?}");
             let small = Gemm { m: 169, n: 256, ..large };

@@ -1,5 +1,5 @@
-//! The launches of a weight gradient: a matrix product split over pixels (`kernels/conv_weight_gradient.cu`), or
-//! sums a channel where the convolution is depth-wise (`kernels/conv_depthwise_weight_gradient.cu`).
+//! The launches of a weight gradient: a matrix product split over pixels (`kernels/conv_weight_gradient.cu`),
+//! or sums a channel where the convolution is depth-wise (`kernels/conv_depthwise_weight_gradient.cu`).
 
 use super::product::{Product, ProductTile, chunk, compute_type};
 use super::{define_geometry, group_pack, is_depthwise};
@@ -42,8 +42,8 @@ impl Split {
     }
 }
 
-/// The tile of a weight gradient, and its split. Of shapes alone: the workspace is planned before anything has
-/// an address.
+/// The tile of a weight gradient, and its split. Of shapes alone: the workspace is planned before anything
+/// has an address.
 fn plan(op: &ConvWeightGradient, dy: Shape, target: &Target) -> (ProductTile, Split) {
     let (groups, compute) = (op.geometry.groups, compute_type(target));
     let padded_in = op.weight.c.next_multiple_of(chunk(compute, op.weight.c));

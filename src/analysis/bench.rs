@@ -1,0 +1,136 @@
+//! Programs measured side by side: time, operations, bytes, memory, and how near the roofline they come.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::cost;
+use super::roofline::{Binding, Ceilings};
+use super::timing::{Runner, Timing, interleaved};
+use crate::Result;
+use crate::compile::{Options, Program, compile};
+use crate::device::Device;
+use crate::graph::Graph;
+use crate::tensor::Tensor;
+
+/// What is measured beside others.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Its name among them.
+    pub name: String,
+    /// The step.
+    pub graph: Arc<Graph>,
+    /// Whether the compiler may fuse and recompute; without it every node runs as it was traced.
+    pub fused: bool,
+    /// A tensor for every input.
+    pub feeds: Vec<(String, Tensor)>,
+}
+
+/// What a program costs before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Predicted {
+    /// Floating-point operations of the traced step, a multiply-add counted as 2.
+    pub flops: f64,
+    /// Bytes between its kernels and memory: each operand of each kernel once.
+    pub bytes: usize,
+    /// Bytes of arena, parameters and states, as planned.
+    pub planned_bytes: usize,
+}
+
+impl Predicted {
+    /// Reads it off `graph` and the program compiled from it.
+    pub fn new(graph: &Graph, program: &Program) -> Self {
+        Predicted {
+            flops: cost::operations(graph).mac2,
+            bytes: cost::moved_bytes(program),
+            planned_bytes: program.report.total_bytes(),
+        }
+    }
+}
+
+/// A candidate as it was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measurement {
+    /// Its name.
+    pub name: String,
+    /// Seconds.
+    pub time: Timing,
+    /// The median as a multiple of the first candidate's.
+    pub time_ratio: f64,
+    /// What it costs.
+    #[serde(flatten)]
+    pub predicted: Predicted,
+    /// Kernels of a run.
+    pub kernels: usize,
+    /// Bytes of device memory held while it ran.
+    pub held_bytes: usize,
+    /// Operations a second.
+    pub flops_per_second: f64,
+    /// Bytes a second.
+    pub bytes_per_second: f64,
+    /// Operations a second as a share of the device's ceiling.
+    pub share_of_compute: f64,
+    /// Bytes a second as a share of the device's ceiling.
+    pub share_of_memory: f64,
+    /// Seconds at the ceilings.
+    pub roofline_seconds: f64,
+    /// Which ceiling they are of.
+    pub bound: Binding,
+}
+
+impl Measurement {
+    /// The time at the ceilings as a share of the time it took: 1 is at the roof.
+    pub fn share_of_roofline(&self) -> f64 {
+        self.roofline_seconds / self.time.median
+    }
+}
+
+/// Compiles `candidates`, runs them in turn for about `budget` (see [`interleaved`]), and puts beside each time
+/// what was predicted.
+///
+/// # Errors
+/// Where memory cannot be had, or the device fails.
+pub fn compare(
+    device: &Device,
+    ceilings: &Ceilings,
+    candidates: Vec<Candidate>,
+    budget: Duration,
+    done: &mut dyn FnMut(f64),
+) -> Result<Vec<Measurement>> {
+    let mut predicted = Vec::with_capacity(candidates.len());
+    let mut runners = Vec::with_capacity(candidates.len());
+    for Candidate { name, graph, fused, feeds } in candidates {
+        let processor = device.processor();
+        let options = if fused { Options::new(processor) } else { Options::plain(processor) };
+        let program = Arc::new(compile(&graph, options)?);
+        predicted.push((name, Predicted::new(&graph, &program), program.steps.len()));
+        let state: BTreeMap<String, Tensor> = graph.initial_state(0);
+        runners.push(Runner::new(device, program, &state, feeds)?);
+    }
+    let timings = interleaved(&mut runners, budget, done)?;
+    let first = timings.first().map_or(f64::NAN, |timing| timing.median);
+    let measured = predicted.into_iter().zip(timings).zip(&runners);
+    Ok(measured
+        .map(|(((name, predicted, kernels), time), runner)| {
+            let bytes = predicted.bytes as f64;
+            let (roofline_seconds, bound) = ceilings.bound(predicted.flops, bytes);
+            let (flops_per_second, bytes_per_second) = (predicted.flops / time.median, bytes / time.median);
+            Measurement {
+                name,
+                time,
+                time_ratio: time.median / first,
+                predicted,
+                kernels,
+                held_bytes: runner.held_bytes(),
+                flops_per_second,
+                bytes_per_second,
+                share_of_compute: flops_per_second / ceilings.compute.per_second,
+                share_of_memory: bytes_per_second / ceilings.memory.per_second,
+                roofline_seconds,
+                bound,
+            }
+        })
+        .collect())
+}

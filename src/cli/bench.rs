@@ -1,0 +1,304 @@
+//! `gradpath bench`: blocks and networks on this machine, beside what they should take.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::measure::{
+    COLORS, Described, billions, bytes, candidates, ceiling_lines, ceilings, mode, per_second, save_csv,
+    seconds, share, time,
+};
+use super::options::{DeviceOptions, Size, count};
+use super::output::{print, print_json};
+use crate::analysis::bench::{Measurement, compare};
+use crate::analysis::roofline::Ceilings;
+use crate::analysis::workload::{BlockName, BlockSpec, Subject, SubjectName, Workload};
+use crate::report::{
+    Align, BarChart, BarRow, BarSeries, Chart, Color, Layout, Plot, Progress, Series, Table, Unit,
+    check_chart_name, plot_sheet,
+};
+use crate::tensor::Shape;
+use crate::{Error, Result};
+
+/// Measure blocks and networks: time beside operations, bytes, memory and the device's ceilings
+///
+/// Each is run fused, unfused (every op as it was written), and, where it is a CSP, PRN, ELAN or OSA
+/// block, as the same stage without that; in turn, so that what else the machine does falls on all alike.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Blocks (conv1, conv3, bottleneck, resx, csp, csp-fusion-first, csp-fusion-last, prn, elan, dense,
+    /// sparse, osa) and networks
+    #[arg(value_name = "WHAT", default_values = ["csp", "prn", "elan"])]
+    what: Vec<String>,
+    /// Channels that enter a block; several by comma [default: 64]
+    #[arg(long, value_name = "C", value_delimiter = ',', value_parser = count)]
+    channels: Vec<usize>,
+    /// Height and width of what enters: 80, or width and height as 80x40; several by comma [default: 80, of
+    /// a network its own]
+    #[arg(long, value_name = "SIZE", value_delimiter = ',')]
+    size: Vec<Size>,
+    /// Images a batch; several by comma
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1", value_parser = count)]
+    batch: Vec<usize>,
+    /// Residual blocks, units or layers of a block; groups of ELAN
+    #[arg(long, value_name = "N", default_value = "2", value_parser = count)]
+    layers: usize,
+    /// Units in each of ELAN's groups
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
+    depth: usize,
+    /// The share of the channels that runs through a CSP block, or that PRN's identity is added to
+    #[arg(long, value_name = "SHARE", default_value = "0.5", value_parser = share)]
+    split: f64,
+    /// Classes of a network's heads
+    #[arg(long, value_name = "N", default_value = "80", value_parser = count)]
+    classes: usize,
+    /// Measure a training step: forward, loss, backward, SGD
+    #[arg(long)]
+    training: bool,
+    /// Seconds for each workload; it has at least three rounds, however long they take
+    #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
+    seconds: f64,
+    #[command(flatten)]
+    device: DeviceOptions,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Also write a table, one row a measurement
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Also draw times, bytes and the roofline, as .png or .svg
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json<'a> {
+    device: &'a str,
+    ceilings: &'a Ceilings,
+    workloads: &'a [Measured],
+}
+
+/// A workload with what was measured of it.
+#[derive(Serialize)]
+struct Measured {
+    #[serde(flatten)]
+    described: Described,
+    measurements: Vec<Measurement>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Where a name is unknown, a block cannot take such a size, the device fails, or a file cannot be written.
+pub fn run(args: &Args) -> Result<()> {
+    let workloads = workloads(args)?;
+    let (mode, mode_name) = mode(args.training);
+    // What cannot be traced is found before anything is measured.
+    let traced =
+        workloads.iter().map(|workload| candidates(workload, mode, true)).collect::<Result<Vec<_>>>()?;
+    args.png.as_ref().map_or(Ok(()), check_chart_name)?;
+    let device = args.device.open()?;
+    let progress = Progress::new(100 * workloads.len() as u64 + 50, "bench", args.json);
+    progress.message("ceilings");
+    let ceilings = ceilings(&device, args.seconds)?;
+    progress.advance(50);
+    let mut measured = Vec::with_capacity(workloads.len());
+    for (index, (workload, candidates)) in workloads.iter().zip(traced).enumerate() {
+        let described = Described::new(workload, mode_name);
+        progress.message(described.heading());
+        let measurements =
+            compare(&device, &ceilings, candidates, Duration::from_secs_f64(args.seconds), &mut |share| {
+                let at = 50 + 100 * index as u64 + (100.0 * share) as u64;
+                progress.advance(at.saturating_sub(progress.position()));
+            })?;
+        measured.push(Measured { described, measurements });
+    }
+    progress.finish();
+    let device = device.to_string();
+    if let Some(path) = &args.csv {
+        let rows = measured.iter().flat_map(|m| m.measurements.iter().map(|one| (&m.described, one)));
+        save_csv(path, &device, &ceilings, rows)?;
+    }
+    if let Some(path) = &args.png {
+        plot_sheet(path, &charts(&device, &ceilings, &measured))?;
+    }
+    if args.json {
+        return print_json(&Json { device: &device, ceilings: &ceilings, workloads: &measured });
+    }
+    print(&text(&device, &ceilings, &measured))
+}
+
+/// All combinations of what was asked for.
+fn workloads(args: &Args) -> Result<Vec<Workload>> {
+    let names = args.what.iter().map(|name| SubjectName::find(name)).collect::<Result<Vec<_>>>()?;
+    let has_block = names.iter().any(|name| matches!(name, SubjectName::Block(_)));
+    if !has_block && !args.channels.is_empty() {
+        let message = "--channels is for blocks, and only networks are named";
+        return Err(Error::invalid(message).fix("leave it out, or name a block"));
+    }
+    let or = |given: &[usize], otherwise| if given.is_empty() { vec![otherwise] } else { given.to_vec() };
+    let mut workloads = Vec::new();
+    for name in names {
+        let (channels, size) = match name {
+            SubjectName::Block(_) => (or(&args.channels, 64), Size { width: 80, height: 80 }),
+            SubjectName::Network(network) => (vec![3], Size::of(&network)),
+        };
+        let sizes = if args.size.is_empty() { vec![size] } else { args.size.clone() };
+        for &channels in &channels {
+            let subject = match name {
+                SubjectName::Block(name) => Subject::Block(spec(args, name, channels)),
+                SubjectName::Network(network) => Subject::Network { network, classes: args.classes },
+            };
+            for size in &sizes {
+                for &batch in &args.batch {
+                    let input = Shape::new(batch, size.height, size.width, channels);
+                    workloads.push(Workload { subject, input });
+                }
+            }
+        }
+    }
+    Ok(workloads)
+}
+
+fn spec(args: &Args, name: BlockName, channels: usize) -> BlockSpec {
+    BlockSpec { name, channels, layers: args.layers, depth: args.depth, share: args.split }
+}
+
+/// What stands below the tables.
+const LEGEND: &str = "\
+time: the median, ± half of what the middle half of the runs spreads; ratio: to the fused one's.
+GFLOP: a multiply-add is 2, by definition of the ops (an algorithm may need fewer: Winograd's does).
+moved: operands of all kernels, each once; what stays in a cache moves faster than a copy of memory.
+%: of the ceiling. bound: the ceiling that the roofline's time is of. planned, held: bytes of arena,
+parameters and states by the compiler's plan, and as the device holds them.
+";
+
+fn text(device: &str, ceilings: &Ceilings, measured: &[Measured]) -> String {
+    let mut text = format!("{device}\n{}", ceiling_lines(ceilings));
+    for Measured { described, measurements } in measured {
+        let mut table = Table::new(&[
+            ("", Align::Left),
+            ("time", Align::Right),
+            ("ratio", Align::Right),
+            ("GFLOP", Align::Right),
+            ("GFLOP/s", Align::Right),
+            ("moved", Align::Right),
+            ("GB/s", Align::Right),
+            ("bound", Align::Left),
+            ("planned", Align::Right),
+            ("held", Align::Right),
+        ]);
+        for m in measurements {
+            let rate = |value: f64, share: f64| format!("{} {:.0}%", billions(value), 100.0 * share);
+            table.row([
+                m.name.clone(),
+                time(m),
+                format!("{:.2}", m.time_ratio),
+                billions(m.predicted.flops),
+                rate(m.flops_per_second, m.share_of_compute),
+                bytes(m.predicted.bytes),
+                rate(m.bytes_per_second, m.share_of_memory),
+                m.bound.name().to_owned(),
+                bytes(m.predicted.planned_bytes),
+                bytes(m.held_bytes),
+            ]);
+        }
+        text += &format!("\n{}\n{}", described.heading(), table.render(Layout::stdout()));
+    }
+    text + "\n" + LEGEND
+}
+
+/// The names of the bars, in the order of [`COLORS`].
+const SERIES: [&str; 3] = ["fused", "unfused", "the same stage without CSP, PRN, ELAN"];
+
+/// The color of a measurement by its name.
+fn color(name: &str) -> Color {
+    COLORS[SERIES.iter().position(|series| *series == name).unwrap_or(2)]
+}
+
+/// A workload's name in a chart: what differs between the rows.
+fn label(described: &Described) -> String {
+    let Shape { n, h, w, c } = described.input;
+    let channels = described.layers.map_or(String::new(), |_| format!(" {c},"));
+    let batch = if n == 1 { String::new() } else { format!(", batch {n}") };
+    format!("{}{channels} {w}×{h}{batch}", described.what)
+}
+
+fn charts(device: &str, ceilings: &Ceilings, measured: &[Measured]) -> Vec<Chart> {
+    let series = if measured.iter().any(|m| m.measurements.len() > 2) { 3 } else { 2 };
+    let bars = |title: String, unit, value: &dyn Fn(&Measurement) -> f64| {
+        Chart::Bars(BarChart {
+            title,
+            unit,
+            series: SERIES
+                .iter()
+                .zip(COLORS)
+                .take(series)
+                .map(|(name, color)| BarSeries { name: (*name).to_owned(), color })
+                .collect(),
+            rows: measured
+                .iter()
+                .map(|m| BarRow {
+                    label: label(&m.described),
+                    values: m.measurements.iter().map(value).collect(),
+                })
+                .collect(),
+        })
+    };
+    let mode = measured.first().map_or("", |m| m.described.mode);
+    vec![
+        bars(format!("Time, {mode}, {device}"), Unit::Seconds, &|m| m.time.median),
+        bars("Bytes between kernels and memory".to_owned(), Unit::Bytes, &|m| m.predicted.bytes as f64),
+        Chart::Lines(roofline(ceilings, measured)),
+    ]
+}
+
+/// Operations a second over operations a byte, below the two ceilings.
+fn roofline(ceilings: &Ceilings, measured: &[Measured]) -> Plot {
+    let (memory, compute) = (ceilings.memory.per_second, ceilings.compute.per_second);
+    let ridge = compute / memory;
+    let mut dots = Vec::new();
+    for m in measured {
+        for one in &m.measurements {
+            let intensity = one.predicted.flops / one.predicted.bytes.max(1) as f64;
+            dots.push(Series {
+                name: format!("{} {}", label(&m.described), one.name),
+                points: vec![(intensity, one.flops_per_second / 1e9)],
+                color: color(&one.name),
+            });
+        }
+    }
+    let over = |values: &dyn Fn(&(f64, f64)) -> f64, start: f64| {
+        let values = dots.iter().flat_map(|dot| &dot.points).map(values).filter(|v| *v > 0.0);
+        values.fold((start, start), |(low, high), v| (low.min(v), high.max(v)))
+    };
+    let (left, right) = over(&|point| point.0, ridge);
+    let (left, right) = (left / 1.5, right * 1.5);
+    let (bottom, top) = over(&|point| point.1, compute / 1e9);
+    let roof = Series {
+        name: "roof".to_owned(),
+        points: [left, ridge, right].map(|x| (x, compute.min(x * memory) / 1e9)).to_vec(),
+        color: [95, 99, 104],
+    };
+    let lines = dots.len() + 1;
+    Plot {
+        title: format!(
+            "Roofline: {} by multiply-adds alone, {} by copying",
+            per_second(compute, "FLOP"),
+            per_second(memory, "B")
+        ),
+        x_label: "operations for each byte moved (FLOP/B)".to_owned(),
+        y_label: "GFLOP/s".to_owned(),
+        series: std::iter::once(roof).chain(dots).collect(),
+        x_range: Some((left, right)),
+        y_range: Some((bottom / 1.5, top * 1.3)),
+        log_x: true,
+        log_y: true,
+        dot: 4.0,
+        // Room for a label each.
+        size: (900, (420 + 15 * lines.saturating_sub(18)).min(8000) as u32),
+        ..Plot::default()
+    }
+}

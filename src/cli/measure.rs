@@ -1,0 +1,289 @@
+//! What `bench` and `sweep` share: options, candidates, and how their numbers are written.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::analysis::bench::{Candidate, Measurement};
+use crate::analysis::roofline::Ceilings;
+use crate::analysis::workload::{Subject, Traced, Workload};
+use crate::device::Device;
+use crate::graph::Mode;
+use crate::report::{Color, number};
+use crate::tensor::Shape;
+use crate::train::MeasuredStep;
+use crate::{Error, format::csv};
+
+/// The colors of what was fused, of what was not, and of the stage without the block.
+pub const COLORS: [Color; 3] = [[0, 114, 178], [230, 159, 0], [0, 158, 115]];
+
+/// Seconds that the measurement of the ceilings may take, each.
+const CEILING_SECONDS: f64 = 0.5;
+
+/// Parses seconds of measurement: 0 to an hour.
+pub fn seconds(text: &str) -> Result<f64> {
+    let number = text.parse().ok().filter(|number| (0.0..=3600.0).contains(number));
+    number.ok_or_else(|| Error::invalid("it must be a number of seconds from 0 to 3600"))
+}
+
+/// Parses a share of channels: 0 to 1.
+pub fn share(text: &str) -> Result<f64> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| Error::invalid("it must be a share of the channels from 0 to 1"))
+}
+
+/// The mode that `--training` picks, and its name.
+pub fn mode(training: bool) -> (Mode, &'static str) {
+    if training { (Mode::Training, "training") } else { (Mode::Inference, "inference") }
+}
+
+/// The device's ceilings, within the time that a whole measurement has.
+///
+/// # Errors
+/// Where the device fails.
+pub fn ceilings(device: &Device, seconds: f64) -> Result<Ceilings> {
+    Ceilings::measure(device, Duration::from_secs_f64(seconds.min(CEILING_SECONDS)))
+}
+
+/// The ceilings as lines of text.
+pub fn ceiling_lines(ceilings: &Ceilings) -> String {
+    let (memory, compute) = (&ceilings.memory, &ceilings.compute);
+    format!(
+        "memory   {}: {}\ncompute  {}: {}\n",
+        per_second(memory.per_second, "B"),
+        memory.how,
+        per_second(compute.per_second, "FLOP"),
+        compute.how
+    )
+}
+
+/// `12.3 GB/s`, with a decimal prefix.
+pub fn per_second(value: f64, unit: &str) -> String {
+    let (scaled, prefix) = match value {
+        v if v >= 999.5e9 => (v / 1e12, "T"),
+        v if v >= 999.5e6 => (v / 1e9, "G"),
+        v => (v / 1e6, "M"),
+    };
+    let decimals = if scaled < 9.995 { 2 } else { usize::from(scaled < 99.95) };
+    format!("{scaled:.decimals$} {prefix}{unit}/s")
+}
+
+/// The candidates of `workload`: fused; with `unfused` every node as it was traced; and of a block, the
+/// same stage without what the block is about.
+///
+/// # Errors
+/// Where the workload cannot take its input.
+pub fn candidates(workload: &Workload, mode: Mode, unfused: bool) -> Result<Vec<Candidate>> {
+    let is_block = matches!(workload.subject, Subject::Block(_));
+    let step = |traced: Traced| MeasuredStep::new(traced, is_block);
+    let MeasuredStep { graph, feeds } = step(workload.trace(mode)?)?;
+    let graph = Arc::new(graph);
+    let candidate = |name: &str, fused| Candidate {
+        name: name.to_owned(),
+        graph: graph.clone(),
+        fused,
+        feeds: feeds.clone(),
+    };
+    let mut candidates = vec![candidate("fused", true)];
+    if unfused {
+        candidates.push(candidate("unfused", false));
+    }
+    if let Some((name, traced)) = workload.trace_without(mode)? {
+        let MeasuredStep { graph, feeds } = step(traced)?;
+        candidates.push(Candidate { name: name.to_owned(), graph: Arc::new(graph), fused: true, feeds });
+    }
+    Ok(candidates)
+}
+
+/// A workload in the words and numbers of the files.
+#[derive(Clone, Debug, Serialize)]
+pub struct Described {
+    /// The name of the block or network.
+    pub what: String,
+    /// `inference` or `training`.
+    pub mode: &'static str,
+    /// What enters, `[n, h, w, c]`.
+    pub input: Shape,
+    /// Of a block: residual blocks, units or layers in a row; of ELAN the groups.
+    pub layers: Option<usize>,
+    /// Of ELAN: units in a group.
+    pub depth: Option<usize>,
+    /// Of CSP and PRN: the share of the channels in the block, under the mask.
+    pub split: Option<f64>,
+}
+
+impl Described {
+    /// Describes `workload`.
+    pub fn new(workload: &Workload, mode: &'static str) -> Self {
+        let input = workload.input;
+        match &workload.subject {
+            Subject::Network { network, .. } => Described {
+                what: network.name.to_owned(),
+                mode,
+                input,
+                layers: None,
+                depth: None,
+                split: None,
+            },
+            Subject::Block(spec) => Described {
+                what: spec.name.to_string(),
+                mode,
+                input,
+                layers: Some(spec.layers),
+                depth: (spec.name == crate::analysis::workload::BlockName::Elan).then_some(spec.depth),
+                split: spec.name.has_share().then_some(spec.share),
+            },
+        }
+    }
+
+    /// As a heading: `csp, γ 0.5, layers 2, input [1, 80, 80, 64], inference`.
+    pub fn heading(&self) -> String {
+        let mut text = self.what.clone();
+        if let Some(split) = self.split {
+            text += &format!(", γ {split}");
+        }
+        match (self.layers, self.depth) {
+            (Some(groups), Some(depth)) => text += &format!(", {groups} groups of {depth}"),
+            (Some(1), None) => text += ", 1 layer",
+            (Some(layers), None) => text += &format!(", {layers} layers"),
+            _ => {}
+        }
+        text + &format!(", input {}, {}", self.input, self.mode)
+    }
+}
+
+/// The columns of `--csv`.
+pub const COLUMNS: [&str; 30] = [
+    "device",
+    "what",
+    "variant",
+    "mode",
+    "n",
+    "h",
+    "w",
+    "c",
+    "layers",
+    "depth",
+    "split",
+    "runs",
+    "seconds",
+    "least_seconds",
+    "lower_quartile_seconds",
+    "upper_quartile_seconds",
+    "time_ratio",
+    "flops",
+    "bytes",
+    "planned_bytes",
+    "held_bytes",
+    "kernels",
+    "flops_per_second",
+    "bytes_per_second",
+    "share_of_compute",
+    "share_of_memory",
+    "roofline_seconds",
+    "bound",
+    "compute_ceiling",
+    "memory_ceiling",
+];
+
+/// One row a measurement, in the order of [`COLUMNS`].
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn save_csv<'a>(
+    path: &Path,
+    device: &str,
+    ceilings: &Ceilings,
+    measured: impl Iterator<Item = (&'a Described, &'a Measurement)>,
+) -> Result<()> {
+    let optional = |value: Option<String>| value.unwrap_or_default();
+    let rows: Vec<Vec<String>> = measured
+        .map(|(described, m)| {
+            let Shape { n, h, w, c } = described.input;
+            vec![
+                device.to_owned(),
+                described.what.clone(),
+                m.name.clone(),
+                described.mode.to_owned(),
+                n.to_string(),
+                h.to_string(),
+                w.to_string(),
+                c.to_string(),
+                optional(described.layers.map(|v| v.to_string())),
+                optional(described.depth.map(|v| v.to_string())),
+                optional(described.split.map(|v| v.to_string())),
+                m.time.runs.to_string(),
+                m.time.median.to_string(),
+                m.time.least.to_string(),
+                m.time.lower_quartile.to_string(),
+                m.time.upper_quartile.to_string(),
+                m.time_ratio.to_string(),
+                m.predicted.flops.to_string(),
+                m.predicted.bytes.to_string(),
+                m.predicted.planned_bytes.to_string(),
+                m.held_bytes.to_string(),
+                m.kernels.to_string(),
+                m.flops_per_second.to_string(),
+                m.bytes_per_second.to_string(),
+                m.share_of_compute.to_string(),
+                m.share_of_memory.to_string(),
+                m.roofline_seconds.to_string(),
+                m.bound.name().to_owned(),
+                ceilings.compute.per_second.to_string(),
+                ceilings.memory.per_second.to_string(),
+            ]
+        })
+        .collect();
+    csv::save(path, &COLUMNS, &rows)
+}
+
+/// `12.3 ms ±4%`: the median, and half of what the middle half of the runs spreads.
+pub fn time(m: &Measurement) -> String {
+    let time = Duration::try_from_secs_f64(m.time.median).unwrap_or_default();
+    format!("{} ±{:.0}%", number::duration(time), 50.0 * m.time.spread())
+}
+
+/// Bytes, in words.
+pub fn bytes(value: usize) -> String {
+    number::bytes(value as u64)
+}
+
+/// Billions, to three digits or so.
+pub fn billions(value: f64) -> String {
+    let scaled = value / 1e9;
+    let decimals = match scaled {
+        v if v < 0.0995 => 4,
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{scaled:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_billions() {
+        assert_eq!(per_second(14.23e9, "B"), "14.2 GB/s");
+        assert_eq!(per_second(3.35e12, "B"), "3.35 TB/s");
+        assert_eq!(per_second(5e5, "FLOP"), "0.50 MFLOP/s");
+        assert_eq!([0.0123e9, 1.234e9, 12.34e9, 1234.0e9].map(billions), ["0.0123", "1.23", "12.3", "1234"]);
+    }
+
+    #[test]
+    fn shares_and_seconds() {
+        assert_eq!(share("0.25").unwrap(), 0.25);
+        assert_eq!(seconds("0").unwrap(), 0.0);
+        for bad in ["-0.1", "1.1", "nan", "half", ""] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+        for bad in ["-1", "3601", "inf", "nan", "x"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}
