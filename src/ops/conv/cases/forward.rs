@@ -75,7 +75,7 @@ impl Setup {
         Case::random(self.conv.clone(), &self.shapes(), seed)
             .f32_inputs(&[1])
             .f32_inputs(&vectors)
-            .tolerance(2e-5)
+            .tolerance(TOLERANCE)
     }
 
     /// With the weight in the maps' element type, as inference and mixed precision read it.
