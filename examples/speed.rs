@@ -109,7 +109,7 @@ fn measure() -> Result<()> {
     let times = prepared.time(if training { 2 } else { 3 }, budget)?;
     let threads = match &device {
         Device::Cpu(cpu) => cpu.threads(),
-        Device::Reference => 1,
+        Device::Reference | Device::Cuda(_) => 1,
     };
     let line = serde_json::json!({
         "variant": options.workload.network, "framework": "gradpath", "version": env!("CARGO_PKG_VERSION"),

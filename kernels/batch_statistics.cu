@@ -8,7 +8,7 @@
 #include "common/map.cuh"
 #include "common/reduce.cuh"
 
-extern "C" __global__ void __launch_bounds__(COLUMNS* ROWS)
+extern "C" __global__ void __launch_bounds__(COLUMNS* ROWS, 1)
     batch_statistics(const Z_TYPE* z, int z_stride, float* partials, int pixels, int run) {
     SHARED_ARRAY(float, shared, 2 * PACK * COLUMNS * ROWS);
     Column at = find_column<COLUMNS, PACK>();

@@ -58,7 +58,7 @@ DEVICE void load_inputs(float (&into)[VECTOR], const T* from, int channel) {
     }
 }
 
-extern "C" __global__ void __launch_bounds__(threads)
+extern "C" __global__ void __launch_bounds__(threads, 1)
 conv_depthwise(const X_TYPE* x, const WEIGHT_TYPE* weight, const float* bias, const float* prologue,
                const RESIDUAL_TYPE* residual, Y_TYPE* y, float* statistics, int x_stride, int y_stride,
                int residual_stride, int residual_channels, int images, int h, int w, int out_h, int out_w, int c_out) {

@@ -19,7 +19,7 @@ constexpr int ROWS = THREADS / LANES;
 constexpr int BLOCK_CHANNELS = LANES * PACK;
 constexpr int PITCH = BLOCK_CHANNELS + PACK;  // so that a channel's taps, which come together, go to many banks
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise_input_gradient(
+extern "C" __global__ void __launch_bounds__(THREADS, 1) conv_depthwise_input_gradient(
     const DY_TYPE* dy, const W_TYPE* w, const INTO_TYPE* into, DX_TYPE* dx, int dy_stride, int into_stride,
     int dx_stride, int images, int height, int width, int out_height, int out_width) {
     SHARED_ARRAY(float, weight, kernel_taps * PITCH);

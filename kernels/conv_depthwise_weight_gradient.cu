@@ -22,7 +22,7 @@
 constexpr int THREADS = 256;
 constexpr int ROWS = THREADS / LANES;
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv_depthwise_weight_gradient(
+extern "C" __global__ void __launch_bounds__(THREADS, 1) conv_depthwise_weight_gradient(
     const X_TYPE* x, const DY_TYPE* dy, const float* affine, float* dw, int x_stride, int dy_stride, int height,
     int width, int out_height, int out_width, int pixels, int block_pixels) {
     SHARED_ARRAY(float, part, PACK * THREADS);  // [PACK][ROWS][LANES]

@@ -24,7 +24,7 @@ constexpr int PADDED_OUT = (GROUP_OUT + CHUNK_DY - 1) / CHUNK_DY * CHUNK_DY;
 using Product = TileProduct<COMPUTE_TYPE, TILE_M, TILE_N, TILE_K, PARTS_M, PARTS_N, false, true>;
 constexpr int THREADS = Product::THREADS;
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv_input_gradient(
+extern "C" __global__ void __launch_bounds__(THREADS, 1) conv_input_gradient(
     const DY_TYPE* dy, const W_TYPE* w, const INTO_TYPE* into, DX_TYPE* dx, int dy_stride, int into_stride,
     int dx_stride, int images, int height, int width, int out_height, int out_width) {
     SHARED_DYNAMIC(shared);

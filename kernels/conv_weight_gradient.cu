@@ -29,7 +29,7 @@ constexpr int PADDED_IN = (GROUP_IN + CHUNK_X - 1) / CHUNK_X * CHUNK_X;
 using Product = TileProduct<COMPUTE_TYPE, TILE_M, TILE_N, TILE_K, PARTS_M, PARTS_N, true, true>;
 constexpr int THREADS = Product::THREADS;
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv_weight_gradient(
+extern "C" __global__ void __launch_bounds__(THREADS, 1) conv_weight_gradient(
     const X_TYPE* x, const DY_TYPE* dy, const float* affine, float* dw, int x_stride, int dy_stride, int height,
     int width, int out_height, int out_width, int out_pixels, int split_pixels) {
     SHARED_DYNAMIC(shared);

@@ -3,11 +3,11 @@
 //
 // Reads x and dy once from memory (the floor; x up to KERNEL_H · KERNEL_W times from the cache for every window that
 // covers an element) and writes dx once. In gather form: a thread a pack of dx, which adds its windows in row-major
-// order, so that there are no atomics and the bits do not depend on the schedule. Four blocks a multiprocessor are asked
+// order, so that there are no atomics and the bits do not depend on the schedule. Two blocks a multiprocessor are asked
 // for, since the compiler would spill to reach eight.
 #include "common/window.cuh"
 
-extern "C" __global__ void __launch_bounds__(256, 4)
+extern "C" __global__ void __launch_bounds__(256, 2)
     max_pool_gradient(DX_TYPE* dx, int dx_stride, int pixels, const X_TYPE* x, int x_stride, const DY_TYPE* dy,
                       int dy_stride, int h, int w, int h_out, int w_out) {
     Place at;

@@ -292,7 +292,7 @@ mod tests {
             }
             None => assert!(!status.usable().unwrap().is_empty()),
         }
-        assert_eq!(status.version.is_some() && status.library.is_none(), false);
+        assert!(!(status.version.is_some() && status.library.is_none()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What an op asks of a CUDA device: launches, as data.
 //!
-//! An op never talks to a driver. Given where its operands lie, [`crate::ops::Op::cuda`] returns the
+//! An op never talks to a driver. Given where its operands lie, `Op::cuda` returns the
 //! launches that run it; a session compiles what they name, once for each specialisation, and hands them
 //! to the driver in order. So the same description serves to compile for an architecture that is not
 //! there, to count kernels, and to check arguments against a compiled kernel's own parameters.
@@ -64,7 +64,7 @@ impl DeviceView {
         }
         let size = self.dtype.size();
         let mut pack = 16 / size;
-        while self.address % (pack * size) as u64 != 0 {
+        while !self.address.is_multiple_of((pack * size) as u64) {
             pack /= 2;
         }
         pack
@@ -124,9 +124,9 @@ impl DeviceView {
         let size = self.dtype.size();
         let mut pack = 16 / size;
         while pack > 1
-            && (self.address % (pack * size) as u64 != 0
-                || self.pixel_stride % pack != 0
-                || self.shape.c % pack != 0)
+            && (!self.address.is_multiple_of((pack * size) as u64)
+                || !self.pixel_stride.is_multiple_of(pack)
+                || !self.shape.c.is_multiple_of(pack))
         {
             pack /= 2;
         }

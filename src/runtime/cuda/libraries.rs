@@ -136,9 +136,12 @@ pub fn driver() -> &'static Search {
     })
 }
 
+/// How an environment variable is read.
+type Variable = dyn Fn(&str) -> Option<OsString>;
+
 /// What a search goes by; a value of its own so that tests have theirs.
 pub(super) struct Surroundings {
-    variable: Box<dyn Fn(&str) -> Option<OsString>>,
+    variable: Box<Variable>,
     /// What stands for `/`.
     root: PathBuf,
     /// The working folder.

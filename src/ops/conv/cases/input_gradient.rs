@@ -14,7 +14,7 @@ fn case(geometry: Geometry, x: [usize; 4], c_out: usize, accumulate: bool) -> Op
     let seed = shapes.iter().fold(29, |seed, s| seed * 31 + s.elements() as u64);
     let case = Case::random(op, &shapes, seed);
     // A map of one pixel is a map still; a weight of several taps is none.
-    let maps = vec![true, false, true];
+    let maps = [true, false, true];
     Some(Case { maps: maps[..shapes.len()].to_vec(), ..case }.tolerance(3e-5))
 }
 

@@ -15,7 +15,7 @@ fn case(geometry: Geometry, x: [usize; 4], c_out: usize, prologue: Option<Activa
     let seed = shapes.iter().fold(17, |seed, s| seed * 31 + s.elements() as u64);
     let case = Case::random(op, &shapes, seed);
     // A map of one pixel is a map still; scale and shift are none.
-    let maps = vec![true, true, false];
+    let maps = [true, true, false];
     Some(Case { maps: maps[..shapes.len()].to_vec(), ..case }.tolerance(3e-5))
 }
 

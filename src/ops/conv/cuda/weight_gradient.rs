@@ -163,7 +163,7 @@ mod tests {
         for pixels in [0, 1, 31, 33, 1000, 100_000, 8 * 416 * 416] {
             for (fill, step) in [(1, 8), (7, 32), (264, 1)] {
                 let split = Split::new(pixels, fill, step, 8, 65535);
-                assert!(split.pixels * split.count >= pixels && split.pixels % step == 0);
+                assert!(split.pixels * split.count >= pixels && split.pixels.is_multiple_of(step));
                 assert!(pixels == 0 || split.pixels * (split.count - 1) < pixels, "an empty part");
                 assert!(split.pixels <= SPLIT_PIXELS + step, "{split:?}");
             }
