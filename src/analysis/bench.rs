@@ -10,7 +10,7 @@ use super::cost;
 use super::roofline::{Binding, Ceilings};
 use super::timing::{Runner, Timing, interleaved};
 use crate::Result;
-use crate::compile::{Options, Program, compile};
+use crate::compile::{Options, Processor, Program, compile};
 use crate::device::Device;
 use crate::graph::Graph;
 use crate::tensor::Tensor;
@@ -22,8 +22,8 @@ pub struct Candidate {
     pub name: String,
     /// The step.
     pub graph: Arc<Graph>,
-    /// Whether the compiler may fuse and recompute; without it every node runs as it was traced.
-    pub fused: bool,
+    /// What the compiler may do.
+    pub options: fn(Processor) -> Options,
     /// A tensor for every input.
     pub feeds: Vec<(String, Tensor)>,
 }
@@ -88,7 +88,7 @@ impl Measurement {
 }
 
 /// Compiles `candidates`, runs them in turn for about `budget` (see [`interleaved`]), and puts beside each time
-/// what was predicted.
+/// what was predicted. One that comes to the same kernels as an earlier one of its graph is left out.
 ///
 /// # Errors
 /// Where memory cannot be had, or the device fails.
@@ -101,10 +101,14 @@ pub fn compare(
 ) -> Result<Vec<Measurement>> {
     let mut predicted = Vec::with_capacity(candidates.len());
     let mut runners = Vec::with_capacity(candidates.len());
-    for Candidate { name, graph, fused, feeds } in candidates {
-        let processor = device.processor();
-        let options = if fused { Options::new(processor) } else { Options::plain(processor) };
-        let program = Arc::new(compile(&graph, options)?);
+    let mut seen: Vec<(Arc<Graph>, Vec<String>)> = Vec::with_capacity(candidates.len());
+    for Candidate { name, graph, options, feeds } in candidates {
+        let program = Arc::new(compile(&graph, options(device.processor()))?);
+        let kernels: Vec<String> = program.steps.iter().map(|step| format!("{:?}", step.op)).collect();
+        if seen.iter().any(|(other, those)| Arc::ptr_eq(other, &graph) && *those == kernels) {
+            continue;
+        }
+        seen.push((graph.clone(), kernels));
         predicted.push((name, Predicted::new(&graph, &program), program.steps.len()));
         let state: BTreeMap<String, Tensor> = graph.initial_state(0);
         runners.push(Runner::new(device, program, &state, feeds)?);

@@ -24,7 +24,8 @@ use crate::{Error, Result};
 /// Measure blocks and networks: time beside operations, bytes, memory and the device's ceilings
 ///
 /// Each is run fused, unfused (every op as it was written), and, where it is a CSP, PRN, ELAN or OSA
-/// block, as the same stage without that; in turn, so that what else the machine does falls on all alike.
+/// block, as the same stage without that; on a GPU with kernels for whole blocks also fused within layers
+/// only. They take turns, so that what else the machine does falls on all alike.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Blocks (conv1, conv3, bottleneck, resx, csp, csp-fusion-first, csp-fusion-last, prn, elan, dense,
@@ -210,12 +211,18 @@ fn text(device: &str, ceilings: &Ceilings, measured: &[Measured]) -> String {
     text + "\n" + LEGEND
 }
 
-/// The names of the bars, in the order of [`COLORS`].
-const SERIES: [&str; 3] = ["fused", "unfused", "the same stage without CSP, PRN, ELAN"];
+/// The bars of a row from top to bottom: the measurement's name, the name in the legend, the color. One of
+/// another name is of the stage without the block: the last.
+const SERIES: [(&str, &str, Color); 4] = [
+    ("fused", "fused", COLORS[0]),
+    ("by layer", "fused within layers", COLORS[3]),
+    ("unfused", "unfused", COLORS[1]),
+    ("", "the same stage without CSP, PRN, ELAN", COLORS[2]),
+];
 
-/// The color of a measurement by its name.
-fn color(name: &str) -> Color {
-    COLORS[SERIES.iter().position(|series| *series == name).unwrap_or(2)]
+/// Which of [`SERIES`] a measurement of that name is.
+fn series_of(name: &str) -> usize {
+    SERIES.iter().position(|series| series.0 == name).unwrap_or(SERIES.len() - 1)
 }
 
 /// A workload's name in a chart: what differs between the rows.
@@ -227,25 +234,17 @@ fn label(described: &Described) -> String {
 }
 
 fn charts(device: &str, ceilings: &Ceilings, measured: &[Measured]) -> Vec<Chart> {
-    let series = if measured.iter().any(|m| m.measurements.len() > 2) { 3 } else { 2 };
+    let all = || measured.iter().flat_map(|m| &m.measurements);
+    let series: Vec<usize> = (0..SERIES.len()).filter(|&i| all().any(|m| series_of(&m.name) == i)).collect();
     let bars = |title: String, unit, value: &dyn Fn(&Measurement) -> f64| {
-        Chart::Bars(BarChart {
-            title,
-            unit,
-            series: SERIES
-                .iter()
-                .zip(COLORS)
-                .take(series)
-                .map(|(name, color)| BarSeries { name: (*name).to_owned(), color })
-                .collect(),
-            rows: measured
-                .iter()
-                .map(|m| BarRow {
-                    label: label(&m.described),
-                    values: m.measurements.iter().map(value).collect(),
-                })
-                .collect(),
-        })
+        let name = |&i: &usize| BarSeries { name: SERIES[i].1.to_owned(), color: SERIES[i].2 };
+        let row = |m: &Measured| {
+            let of = |&i: &usize| m.measurements.iter().find(|one| series_of(&one.name) == i);
+            let values = series.iter().map(|i| of(i).map_or(f64::NAN, value)).collect();
+            BarRow { label: label(&m.described), values }
+        };
+        let (series, rows) = (series.iter().map(name).collect(), measured.iter().map(row).collect());
+        Chart::Bars(BarChart { title, unit, series, rows })
     };
     let mode = measured.first().map_or("", |m| m.described.mode);
     vec![
@@ -266,7 +265,7 @@ fn roofline(ceilings: &Ceilings, measured: &[Measured]) -> Plot {
             dots.push(Series {
                 name: format!("{} {}", label(&m.described), one.name),
                 points: vec![(intensity, one.flops_per_second / 1e9)],
-                color: color(&one.name),
+                color: SERIES[series_of(&one.name)].2,
             });
         }
     }

@@ -10,6 +10,7 @@ use crate::Result;
 use crate::analysis::bench::{Candidate, Measurement};
 use crate::analysis::roofline::Ceilings;
 use crate::analysis::workload::{Subject, Traced, Workload};
+use crate::compile::{Options, Processor};
 use crate::device::Device;
 use crate::graph::Mode;
 use crate::report::{Color, number};
@@ -17,8 +18,9 @@ use crate::tensor::Shape;
 use crate::train::MeasuredStep;
 use crate::{Error, format::csv};
 
-/// The colors of what was fused, of what was not, and of the stage without the block.
-pub const COLORS: [Color; 3] = [[0, 114, 178], [230, 159, 0], [0, 158, 115]];
+/// The colors of what was fused, of what was not, of the stage without the block, and of what was fused
+/// layer by layer.
+pub const COLORS: [Color; 4] = [[0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167]];
 
 /// Seconds that the measurement of the ceilings may take, each.
 const CEILING_SECONDS: f64 = 0.5;
@@ -71,8 +73,9 @@ pub fn per_second(value: f64, unit: &str) -> String {
     format!("{scaled:.decimals$} {prefix}{unit}/s")
 }
 
-/// The candidates of `workload`: fused; with `unfused` every node as it was traced; and of a block, the
-/// same stage without what the block is about.
+/// The candidates of `workload`: fused; with `unfused` also fused within layers only (which is the same on
+/// devices without kernels for whole blocks), and every node as it was traced; and of a block, the same stage
+/// without what the block is about.
 ///
 /// # Errors
 /// Where the workload cannot take its input.
@@ -81,19 +84,22 @@ pub fn candidates(workload: &Workload, mode: Mode, unfused: bool) -> Result<Vec<
     let step = |traced: Traced| MeasuredStep::new(traced, is_block);
     let MeasuredStep { graph, feeds } = step(workload.trace(mode)?)?;
     let graph = Arc::new(graph);
-    let candidate = |name: &str, fused| Candidate {
+    let candidate = |name: &str, options: fn(Processor) -> Options| Candidate {
         name: name.to_owned(),
         graph: graph.clone(),
-        fused,
+        options,
         feeds: feeds.clone(),
     };
-    let mut candidates = vec![candidate("fused", true)];
+    let mut candidates = vec![candidate("fused", Options::new)];
     if unfused {
-        candidates.push(candidate("unfused", false));
+        let by_layer = |processor| Options { fuse_blocks: None, ..Options::new(processor) };
+        candidates.push(candidate("by layer", by_layer));
+        candidates.push(candidate("unfused", Options::plain));
     }
     if let Some((name, traced)) = workload.trace_without(mode)? {
         let MeasuredStep { graph, feeds } = step(traced)?;
-        candidates.push(Candidate { name: name.to_owned(), graph: Arc::new(graph), fused: true, feeds });
+        let (name, graph) = (name.to_owned(), Arc::new(graph));
+        candidates.push(Candidate { name, graph, options: Options::new, feeds });
     }
     Ok(candidates)
 }

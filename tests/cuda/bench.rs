@@ -6,6 +6,7 @@ use std::time::Duration;
 use gradpath::analysis::bench::{Candidate, compare};
 use gradpath::analysis::roofline::{Ceiling, Ceilings};
 use gradpath::analysis::workload::{BlockName, BlockSpec, Subject, Workload};
+use gradpath::compile::{Options, Processor};
 use gradpath::graph::Mode;
 use gradpath::tensor::{DType, Shape};
 use gradpath::train::MeasuredStep;
@@ -28,15 +29,22 @@ fn blocks_are_measured_in_every_element_type() {
         for mode in [Mode::Inference, Mode::Training] {
             let MeasuredStep { graph, feeds } = csp(mode);
             let graph = Arc::new(graph);
-            let candidate = |name: &str, fused| Candidate {
+            let candidate = |name: &str, options: fn(Processor) -> Options| Candidate {
                 name: name.to_owned(),
                 graph: graph.clone(),
-                fused,
+                options,
                 feeds: feeds.clone(),
             };
-            let candidates = vec![candidate("fused", true), candidate("unfused", false)];
+            // The second one is the first one again, and is left out.
+            let candidates = vec![
+                candidate("fused", Options::new),
+                candidate("again", Options::new),
+                candidate("unfused", Options::plain),
+            ];
             let device = device(&cuda, map);
             let measured = compare(&device, &ceilings, candidates, Duration::ZERO, &mut |_| {}).unwrap();
+            let names: Vec<&str> = measured.iter().map(|m| m.name.as_str()).collect();
+            assert_eq!(names, ["fused", "unfused"]);
             for m in &measured {
                 assert!(m.time.runs >= 3, "{m:?}");
                 assert_eq!(m.held_bytes, m.predicted.planned_bytes, "{m:?}");

@@ -1,4 +1,4 @@
-//! The kernels as the ops' cases launch them: each compiles without a warning, spills no register, takes the
+//! The kernels as the ops' cases and the small networks launch them: each compiles without a warning, spills no register, takes the
 //! launch's arguments, and fits on a multiprocessor.
 //!
 //! That is some thousand specialisations an architecture, a quarter of an hour of compilation in all. So each
@@ -8,10 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use gradpath::compile::{Options, Processor, compile};
+use gradpath::device::cuda::{Addresses, launches};
+use gradpath::graph::{Graph, Mode};
 use gradpath::ops::cases;
 use gradpath::runtime::cuda::{Cache, Compiled, Compiler, Kernel, Launch, Target};
 use gradpath::selftest::{Selection, kernels_of};
-use gradpath::tensor::DType;
+use gradpath::tensor::{DType, Shape};
+use gradpath::train::TrainStep;
+use gradpath::zoo;
 
 use super::{ARCHITECTURES, nvrtc};
 
@@ -87,6 +92,30 @@ fn chosen(launches: &[Launch], arch: u32) -> BTreeSet<Kernel> {
         .collect()
 }
 
+/// What the small networks launch, inference and a training step.
+fn networks(target: &Target) -> Vec<Launch> {
+    let mut all = Vec::new();
+    for network in ["prn-nano", "csp-nano", "elan-nano"] {
+        let network = zoo::find(network).unwrap();
+        let input = |n: usize| Shape::new(n, network.size, network.size, 3);
+        let mut inference = Graph::new(Mode::Inference);
+        let images = inference.input("images", input(1)).unwrap();
+        for (index, map) in network.trace(&mut inference, images, 3).unwrap().maps.into_iter().enumerate() {
+            inference.output(&format!("head{index}"), map).unwrap();
+        }
+        let training = TrainStep::typical_graph(&network, input(16), 3).unwrap();
+        for graph in [inference, training] {
+            let program = compile(&graph, Options::new(Processor::Cuda(*target))).unwrap();
+            let prepared = program.prepare.iter().map(|program| &**program);
+            for program in prepared.chain([&program]) {
+                let launches = launches(program, target, &Addresses::pretended(program)).unwrap();
+                all.extend(launches.all().cloned());
+            }
+        }
+    }
+    all
+}
+
 fn check(arch: u32) {
     if nvrtc().is_none() {
         return;
@@ -94,7 +123,10 @@ fn check(arch: u32) {
     let target = target(arch);
     let maps = [DType::F32, DType::F16, DType::Bf16];
     let selection = Selection { maps: maps.to_vec(), filter: None };
-    let launches = kernels_of(&cases::all(), &selection, &target).unwrap();
+    let mut launches = kernels_of(&cases::all(), &selection, &target).unwrap();
+    for map in maps {
+        launches.extend(networks(&Target { map, ..target }));
+    }
     let compiler = Compiler::with_cache(arch, Cache::of_user()).unwrap();
     let chosen = chosen(&launches, arch);
     let launches: Vec<&Launch> = launches.iter().filter(|launch| chosen.contains(&launch.kernel)).collect();

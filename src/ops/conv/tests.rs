@@ -109,6 +109,20 @@ proptest! {
     }
 }
 
+/// Maps of one column, in several images: a pointwise convolution that packs them once saw the first alone.
+#[test]
+fn a_column_in_several_images() {
+    let geometry = Geometry::same(1, 1);
+    let op = Conv { prologue: Some(Activation::Leaky), ..Conv::plain(geometry, false) };
+    let (x, weight, prologue) = (Shape::new(3, 5, 1, 7), geometry.weight(7, 6), Shape::new(1, 1, 2, 7));
+    check(&op, &[x, weight, prologue], 1, &[weight, prologue]);
+    let dw = ConvWeightGradient { geometry, weight, prologue: op.prologue };
+    check(&dw, &[x, x.with_c(6), prologue], 2, &[weight, prologue]);
+    let strided = Conv { prologue: Some(Activation::Leaky), ..Conv::plain(Geometry::same(3, 1), false) };
+    let weight = strided.geometry.weight(7, 6);
+    check(&strided, &[x, weight, prologue], 3, &[weight, prologue]);
+}
+
 fn check(op: &dyn Op, shapes: &[Shape], seed: u64, dense: &[Shape]) {
     let mut random = crate::tensor::Random::new(seed);
     let inputs: Vec<Vec<f32>> =

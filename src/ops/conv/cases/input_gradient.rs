@@ -84,7 +84,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(uneven.grouped(8), [2, 8, 9, 8], 8, accumulate));
     }
     // Pixels and channels that fill each of the tiles, on a device of 4 multiprocessors as on a large one.
-    for (pixels, c_in) in [(512, 128), (512, 64), (256, 128), (512, 32), (128, 128), (256, 64), (64, 32)] {
+    for (pixels, c_in) in [(512, 128), (512, 64), (64, 384), (512, 32), (32, 512), (256, 64), (64, 32)] {
         cases.push(case(same(1, 1), [2, 8, pixels / 16, c_in], 8, false));
     }
     // A weight that was cast to the maps' type.

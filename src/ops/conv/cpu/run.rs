@@ -240,10 +240,7 @@ impl Prepared<'_> {
             rows_spanned * columns * self.pitches.pixel <= scratch.len(),
             "the scratch is as long as planned"
         );
-        let mut x = self.job.x;
-        if conv.columns.in_len == 1 {
-            x = flat_column(x);
-        }
+        let x = source_of(conv, self.job.x);
         l.call(PackRows {
             x: x.channels(channel..channel + c),
             prologue: self.job.prologue.map(|p| p.channels(channel, c)),
@@ -350,10 +347,11 @@ impl Prepared<'_> {
     }
 }
 
-/// A pointwise convolution's map: its pixels one below the other.
-pub fn flat_column(x: View<f32>) -> View<f32> {
+/// The map as `conv` counts its rows: a pointwise convolution has all pixels one below the other, those of
+/// every image.
+pub fn source_of<'a>(conv: &TapConv, x: View<'a, f32>) -> View<'a, f32> {
     let shape = x.shape();
-    if shape.w == 1 {
+    if conv.n != 1 || conv.columns.in_len != 1 {
         return x;
     }
     let column = crate::tensor::Shape::new(1, shape.pixels(), 1, shape.c);

@@ -7,7 +7,7 @@
 
 use super::pack::{PackRows, UnpackPanel};
 use super::plan::{Chunks, Pitches, SLACK, Shared, TapConv, aligned, round_up, share};
-use super::run::flat_column;
+use super::run::source_of;
 use super::taps::Panel;
 use super::tile::{DepthOuter, MAX_ROWS, Outer, OuterArguments, Tile, by_size};
 use super::winograd::gradient;
@@ -123,7 +123,7 @@ pub fn weight_gradient(
     let parts = wanted.clamp(1, layout.panels_per_group());
     let work = Work {
         plan: &plan,
-        x: if plan.conv.columns.in_len == 1 { flat_column(x) } else { x },
+        x: source_of(&plan.conv, x),
         prologue,
         dy,
         sums: Shared(sums.as_mut_ptr()),
