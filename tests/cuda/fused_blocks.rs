@@ -1,12 +1,15 @@
 //! What the fused blocks move: the bytes of their floors and no others, and shared memory without bank conflicts.
 
+use gradpath::device::Device;
+use gradpath::graph::{Graph, Mode};
+use gradpath::nn::{Block, Csp, Elan, Mask, Sequence, Split, Style, Truncation, bottleneck};
 use gradpath::ops::conv::{Conv, Geometry};
 use gradpath::ops::conv_chain::ConvChain;
 use gradpath::ops::split_conv::SplitConv;
 use gradpath::ops::{Case, Op};
 use gradpath::runtime::Activation;
 use gradpath::selftest::{Variant, check_case_between};
-use gradpath::tensor::{DType, Shape};
+use gradpath::tensor::{DType, Random, Shape, Tensor};
 
 use crate::device::{device, open};
 use crate::emulator::{Options, Order, Site};
@@ -91,5 +94,54 @@ fn a_split_reads_its_map_once() {
         let Some((read, written)) = traffic(op.clone(), &shapes, &[1, 3], map) else { return };
         assert_eq!(read, bytes(&[x, weight, weight], map, 2 * width));
         assert_eq!(written, bytes(&[y, y], map, 0));
+    }
+}
+
+/// A CSP stage of two bottlenecks, and an ELAN behind it.
+fn csp_and_elan(images: Shape) -> Graph {
+    let style = Style::default();
+    let csp = Csp {
+        split: Split::Transitions(8, 8),
+        block: Sequence::repeat(2, || bottleneck(style, 8, 8, Mask::Whole)),
+        truncation: Truncation::FusionFirst,
+        inner: None,
+        filters: 16,
+        style,
+    };
+    let elan = Elan { branch: 8, inner: 8, groups: 2, depth: 1, filters: 16, style };
+    let mut graph = Graph::new(Mode::Inference);
+    let x = graph.input("x", images).unwrap();
+    let x = csp.named(&mut graph, "csp", x).unwrap();
+    let y = elan.named(&mut graph, "elan", x).unwrap();
+    graph.output("y", y).unwrap();
+    graph
+}
+
+#[test]
+fn blocks_run_as_the_fused_kernels_and_are_right() {
+    let images = Shape::new(2, 16, 16, 16);
+    let graph = csp_and_elan(images);
+    let x = Tensor::uniform(images, -1.0, 1.0, &mut Random::new(3));
+    let output = |device: &Device| {
+        let mut session = device.begin(&graph, 7).unwrap();
+        session.step(&[("x", &x)]).unwrap();
+        session.output("y").unwrap()
+    };
+    let want = output(&Device::Reference);
+    let norm =
+        |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    let Some((session, cuda)) = open(80, DType::F32) else { return };
+    for (map, tolerance) in [(DType::F32, 1e-5), (DType::F16, 3e-3), (DType::Bf16, 2e-2)] {
+        session.clear();
+        let got = output(&device(&cuda, map));
+        let (got, want) = (got.data(), want.data());
+        let off = norm(&mut got.iter().zip(want).map(|(g, w)| g - w)) / norm(&mut want.iter().copied());
+        println!("{map}: off by {off:.1e}");
+        assert!(off <= tolerance, "{map}: off by {off:.1e}");
+        // The two transitions are what is left of convolutions by themselves.
+        let kernels: Vec<String> = session.launches().into_iter().map(|l| l.kernel).collect();
+        let count = |name: &str| kernels.iter().filter(|k| *k == name).count();
+        let counts = ["csp_split", "csp_bottleneck", "elan_stack", "conv_forward"].map(count);
+        assert_eq!(counts, [2, 2, 1, 2], "{map}: {kernels:?}");
     }
 }
