@@ -15,7 +15,7 @@ use crate::device::{device, open};
 
 fn csp(mode: Mode) -> MeasuredStep {
     let spec = BlockSpec { name: BlockName::Csp, channels: 16, layers: 1, depth: 1, share: 0.5 };
-    let workload = Workload { subject: Subject::Block(spec), input: Shape::new(1, 4, 4, 16) };
+    let workload = Workload { subject: Subject::Block(spec), input: Shape::new(1, 16, 16, 16) };
     MeasuredStep::new(workload.trace(mode).unwrap(), true).unwrap()
 }
 
