@@ -170,7 +170,7 @@ fn text(device: &Device, kernels: &[CaseReport], training: &[Trained]) -> String
         let losses = |values: &[f64]| values.iter().map(|v| format!("{v:.4}")).collect::<Vec<_>>().join(", ");
         let _ = writeln!(
             text,
-            "\n{} trained in {map}: losses {}; on the cpu {}; weights off by {:.2} % of their way (allowed {:.0} %): {}",
+            "\n{} trained in {map}: losses {}; on the cpu {}; weights off by {:.2} % of their way (allowed {:.1} %): {}",
             report.network,
             losses(&report.losses),
             losses(&report.expected),
