@@ -7,7 +7,10 @@ use crate::ops::testing::{check_cpu, check_cpu_weights, reference};
 fn by_hand() {
     let shape = Shape::new(1, 1, 1, 3);
     let x = vec![0.25, -1.0, 0.5];
-    assert_eq!(reference(&MultiplyAdds { turns: 4 }, &[shape], std::slice::from_ref(&x)), [[0.25, -1.0, 0.5]]);
+    assert_eq!(
+        reference(&MultiplyAdds { turns: 4 }, &[shape], std::slice::from_ref(&x)),
+        [[0.25, -1.0, 0.5]]
+    );
     assert_eq!(reference(&MultiplyAdds { turns: 3 }, &[shape], &[x]), [[0.75, 2.0, 0.5]]);
     // Channel 2 of 3.0 by row 5's 0.5, seven times.
     let (x, w) = (Shape::new(1, 1, 1, ROWS_IN), Shape::new(ROWS_OUT, 1, 1, ROWS_IN));
