@@ -249,14 +249,15 @@ fn a_damaged_cache_is_made_anew() {
     let files = entries(&program.cache());
     assert!(!files.is_empty());
     let whole: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
-    let damages: [&dyn Fn(&[u8]) -> Vec<u8>; 4] = [
-        &|whole| whole[..whole.len() / 2].to_vec(),
-        &|whole| {
-            whole.iter().enumerate().map(|(i, b)| if i == whole.len() - 9 { b ^ 0x10 } else { *b }).collect()
-        },
-        &|_| Vec::new(),
-        &|_| b"something else".to_vec(),
-    ];
+    let halve = |whole: &[u8]| whole[..whole.len() / 2].to_vec();
+    let flip = |whole: &[u8]| {
+        let mut flipped = whole.to_vec();
+        flipped[whole.len() - 9] ^= 0x10;
+        flipped
+    };
+    let replace = |with: &'static [u8]| move |_: &[u8]| with.to_vec();
+    type Damage<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    let damages: [Damage<'_>; 4] = [&halve, &flip, &replace(b""), &replace(b"something else")];
     for damage in damages {
         for (file, whole) in files.iter().zip(&whole) {
             fs::write(file, damage(whole)).unwrap();

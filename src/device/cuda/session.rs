@@ -219,7 +219,7 @@ impl CudaSession {
         // below ends the copy before the borrow of `bytes` does.
         unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) }
             .and_then(|()| self.stream.synchronize())
-            .map_err(|e| running_error(e))
+            .map_err(running_error)
     }
 
     fn read(&self, slot: &Slot) -> Result<Tensor> {
@@ -248,7 +248,7 @@ impl CudaSession {
         // SAFETY: the memory has as many bytes; the wait ends the copy before the borrow of `bytes` does.
         unsafe { result::memcpy_htod_async(memory.address(), bytes, self.stream.cu_stream()) }
             .and_then(|()| self.stream.synchronize())
-            .map_err(|e| running_error(e))
+            .map_err(running_error)
     }
 }
 
