@@ -78,6 +78,16 @@ pub struct Step {
     pub pass: Pass,
 }
 
+impl Step {
+    /// The op and where it was traced, for messages: `conv in stem.0`.
+    pub fn title(&self) -> String {
+        match self.scope.is_empty() {
+            true => self.op.name().to_owned(),
+            false => format!("{} in {}", self.op.name(), self.scope),
+        }
+    }
+}
+
 /// A compiled step.
 #[derive(Clone, Debug)]
 pub struct Program {

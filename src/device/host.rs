@@ -189,8 +189,7 @@ impl<T: Element> HostSession<T> {
             Some(_) => return Err(Error::internal("a workspace of the program leaves the arena")),
             None => &mut [],
         };
-        (self.run)(step, &mut Io { inputs, outputs, workspace })
-            .map_err(|e| e.in_op(format!("{} in {}", step.op.name(), step.scope)))
+        (self.run)(step, &mut Io { inputs, outputs, workspace }).map_err(|e| e.in_op(step.title()))
     }
 }
 

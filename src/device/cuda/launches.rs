@@ -83,7 +83,7 @@ impl Addresses {
             workspace,
             status: self.status + (index * WORD) as u64,
         };
-        step.op.cuda(&operands, target).map_err(|e| e.in_op(format!("{} in {}", step.op.name(), step.scope)))
+        step.op.cuda(&operands, target).map_err(|e| e.in_op(step.title()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod launches;
 mod session;
+mod shortage;
 
 pub use launches::{Addresses, launches};
 pub(in crate::device) use session::CudaSession;

@@ -13,10 +13,11 @@ use cudarc::driver::{CudaEvent, CudaFunction, CudaGraph, CudaStream, DriverError
 
 use super::super::Session;
 use super::launches::{Addresses, Stretch, WORD, launches};
-use crate::compile::{Memory, ProcessorKind, Program, Slot};
+use super::shortage::out_of_memory;
+use crate::compile::{Memory, ProcessorKind, Program, Slot, Step};
 use crate::runtime::cuda::{Cuda, DataError, DeviceMemory, Launch, PinnedMemory, driver_error, launch};
 use crate::tensor::{DType, Shape, Tensor};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// From this driver on (CUDA 12.8) there are the events that cudarc reads times from.
 const DRIVER_WITH_TIMED_EVENTS: i32 = 12_080;
@@ -203,7 +204,7 @@ impl CudaSession {
                 self.zero(&self.status)?;
                 let error = DataError::from_code(u32::from_le_bytes(words));
                 let step = self.program.steps.get(index);
-                let op = step.map(|s| format!("{} in {}", s.op.name(), s.scope)).unwrap_or_default();
+                let op = step.map(Step::title).unwrap_or_default();
                 Err(Error::invalid(error.to_string()).in_op(op).fix(error.fix()))
             }
         }
@@ -475,7 +476,9 @@ struct Held {
 
 /// Allocates what `program` needs, or says how much is missing and what would fit.
 fn allocate(program: &Program, cuda: &Cuda) -> Result<Held> {
-    let get = |bytes: usize| cuda.allocate(bytes)?.ok_or_else(|| out_of_memory(program, cuda));
+    // Asked before anything is taken: what this session holds itself would be there for a smaller one.
+    let memory = cuda.memory()?;
+    let get = |bytes: usize| cuda.allocate(bytes)?.ok_or_else(|| out_of_memory(program, cuda.name(), memory));
     let event = || {
         let stream = cuda.stream()?;
         stream.record_event(None).map_err(|e| driver_error("no event", e))
@@ -501,34 +504,6 @@ fn allocate(program: &Program, cuda: &Cuda) -> Result<Held> {
             .map(|(_, slot)| Ok([staging(slot)?, staging(slot)?]))
             .collect::<Result<_>>()?,
     })
-}
-
-fn out_of_memory(program: &Program, cuda: &Cuda) -> Error {
-    let report = &program.report;
-    let inputs: usize = program.inputs.iter().map(|(_, s)| 2 * s.shape.elements() * s.dtype.size()).sum();
-    let kept = report.parameter_bytes + report.state_bytes;
-    let per_batch = report.arena_bytes + inputs;
-    let mebibytes = |bytes: usize| bytes.div_ceil(1 << 20);
-    let (free, total) = cuda.memory().unwrap_or((0, 0));
-    let message = format!(
-        "{} has too little memory: the step needs {} MiB (arena {}, parameters and states {}, inputs {}), {} of {} MiB are free",
-        cuda.name(),
-        mebibytes(kept + per_batch),
-        mebibytes(report.arena_bytes),
-        mebibytes(kept),
-        mebibytes(inputs),
-        mebibytes(free),
-        mebibytes(total),
-    );
-    let batch = program.inputs.iter().map(|(_, slot)| slot.shape.n).max().unwrap_or(1).max(1);
-    // All but the parameters grows with the batch; a twentieth is left for what the driver keeps itself.
-    let room = (free - free / 20).saturating_sub(kept);
-    let fits = room * batch / per_batch.max(1);
-    let fix = match fits.min(batch.saturating_sub(1)) {
-        0 => "use a smaller input size, or --device cpu".to_owned(),
-        fits => format!("a batch of {fits} should fit (it was {batch})"),
-    };
-    Error::new(ErrorKind::Device, message).fix(fix)
 }
 
 /// An error of something that ran.

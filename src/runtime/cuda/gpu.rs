@@ -48,7 +48,15 @@ impl Cuda {
     /// says which, and what to do.
     pub fn open(ordinal: usize, map: DType) -> Result<Self> {
         let driver = driver_status();
-        driver.usable()?;
+        let devices = driver.usable()?.len();
+        if ordinal >= devices {
+            let message = format!("there is no GPU {ordinal}: the driver sees {devices}, counted from 0");
+            let fix = match devices {
+                1 => "use --gpu 0".to_owned(),
+                _ => format!("use --gpu 0 to {}", devices.saturating_sub(1)),
+            };
+            return Err(Error::new(ErrorKind::Device, message).fix(fix));
+        }
         if let Some(problem) = driver.refuses_nvrtc(Nvrtc::get()?.version()) {
             return Err(problem.error());
         }
