@@ -19,6 +19,11 @@ fn csp(mode: Mode) -> MeasuredStep {
     MeasuredStep::new(workload.trace(mode).unwrap(), true).unwrap()
 }
 
+/// Convolutions of the forward pass.
+fn convolutions(graph: &gradpath::graph::Graph) -> usize {
+    graph.nodes().iter().filter(|node| node.op.name() == "conv").count()
+}
+
 #[test]
 fn blocks_are_measured_in_every_element_type() {
     let Some((_session, cuda)) = open(80, DType::F32) else { return };
@@ -50,7 +55,9 @@ fn blocks_are_measured_in_every_element_type() {
                 assert_eq!(m.held_bytes, m.predicted.planned_bytes, "{m:?}");
             }
             assert!(measured[0].predicted.bytes < measured[1].predicted.bytes);
-            assert!(measured[0].kernels < measured[1].kernels);
+            // A step in bf16 rounds its weights anew, a kernel each.
+            let casts = if map == DType::F32 { 0 } else { 2 * convolutions(&graph) };
+            assert!(measured[0].kernels < measured[1].kernels + casts);
             bytes.push(measured[0].predicted.bytes);
         }
     }

@@ -92,6 +92,12 @@ groups! {
     optimizers: "adamw", "sgd", "exponential moving average";
 }
 
+/// sm_75 copies through registers and has tensor cores for f16 alone: other loops, where convolutions are.
+#[test]
+fn turing() {
+    check(&["conv", "conv input gradient", "conv weight gradient", "split conv", "conv chain"], 75);
+}
+
 #[test]
 fn every_op_with_cases_is_tested() {
     let with_cases: BTreeSet<&str> = cases::all().iter().map(|case| case.op.name()).collect();
