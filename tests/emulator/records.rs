@@ -21,7 +21,7 @@ impl Order {
 pub struct Options {
     pub order: Order,
     pub seed: u64,
-    /// Check and count every access: bounds, races, uninitialised reads, alignment. About four times slower.
+    /// Check and count every access: bounds, races, uninitialised reads, alignment. Five to seven times slower.
     pub trace: bool,
     /// Do not print errors; [`Session::last_error`] has them all the same.
     pub quiet: bool,
