@@ -28,8 +28,6 @@ extern "C" __global__ void __launch_bounds__(threads)
     class_loss_forward(const X_TYPE* __restrict__ x, const float* __restrict__ table, int capacity, float on,
                        float off, float* __restrict__ y, float* __restrict__ sums, int* __restrict__ counts,
                        unsigned* status) {
-    SHARED_ARRAY(float, sum_scratch, threads / 32);
-    SHARED_ARRAY(int, count_scratch, threads / 32);
     int lane = threadIdx.x % LANES;
     float sum = 0.0f;
     int count = 0;
@@ -42,15 +40,7 @@ extern "C" __global__ void __launch_bounds__(threads)
         for (int k = lane; k < CLASSES; k += LANES)
             sum += binary_cross_entropy(to_float(logits[k]), class_target(k, match.cls, on, off));
     }
-    sum = block_sum<threads>(sum, sum_scratch);
-    count = block_sum<threads>(count, count_scratch);
-    if (threadIdx.x != 0) return;
-    if (gridDim.x == 1) {
-        *y = mean_over_matches(sum, count, CLASSES);
-    } else {
-        sums[blockIdx.x] = sum;
-        counts[blockIdx.x] = count;
-    }
+    leave_mean<threads>(sum, count, CLASSES, y, sums, counts);
 }
 #else
 extern "C" __global__ void __launch_bounds__(threads)

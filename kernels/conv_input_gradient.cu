@@ -114,20 +114,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) conv_input_gradient(
     auto finish = [&](int stage) {
         COMPUTE_TYPE* a = tiles + stage * STAGE;
         COMPUTE_TYPE* b = a + Product::A_ELEMENTS;
-        if (thread_a.active()) {
-#pragma unroll
-            for (int i = 0; i < ThreadA::PASSES; i++) {
-                int row = thread_a.row + i * ThreadA::ROWS;
-                chunk_a[i].finish(a + row * Product::A_PITCH + thread_a.column, as_it_is);
-            }
-        }
-        if (thread_b.active()) {
-#pragma unroll
-            for (int i = 0; i < ThreadB::PASSES; i++) {
-                int row = thread_b.row + i * ThreadB::ROWS;
-                chunk_b[i].finish(b + row * Product::B_PITCH + thread_b.column, as_it_is);
-            }
-        }
+        finish_chunks<Product::A_PITCH>(thread_a, chunk_a, a, as_it_is);
+        finish_chunks<Product::B_PITCH>(thread_b, chunk_b, b, as_it_is);
     };
 
     Product sum;

@@ -17,6 +17,7 @@
 // PROLOGUE_ACTIVATION; BIAS; ACTIVATION; STATISTICS.
 #include "common/activation.cuh"
 #include "common/block_product.cuh"
+#include "common/tile_moments.cuh"
 
 constexpr int threads = 128 * PARTS_N;
 constexpr int chunk = chunk_of<COMPUTE_TYPE>;
@@ -45,45 +46,15 @@ DEVICE Branch branch_of(const Branch (&branches)[BRANCHES], int column) {
     return found;
 }
 
-// Of each channel's sums over the tile's pixels, the mean and the sum of squared deviations from it: two passes over
-// the sums in registers, so nothing cancels. `shared`: 5 · TILE_N floats that no thread uses any more.
+// The partial statistics of a tile, to each branch its own. `shared`: 5 · TILE_N floats that no thread uses any more.
 DEVICE void tile_statistics(TileSums& sums, float* shared, const Branch (&branches)[BRANCHES], int tile, int tiles,
                             int count, int first_column) {
-    float* means = shared + 4 * TILE_N;
     const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
-#pragma unroll
-    for (int pass = 0; pass < 2; pass++) {
-        __syncthreads();  // first the tiles have been multiplied, then the means have been written
-#pragma unroll
-        for (int q = 0; q < TileSums::runs; q++)
-#pragma unroll
-            for (int e = 0; e < TileSums::run; e++) {
-                int column = sums.column_of(q) + e;
-                float mean = pass == 0 ? 0.0f : means[column];
-                float total = 0.0f;
-#pragma unroll
-                for (int r = 0; r < TileSums::rows; r++) {
-                    float value = sums.at(r, q, e) - mean;
-                    if (sums.row_of(r) < count) total += pass == 0 ? value : value * value;
-                }
-#pragma unroll
-                for (int step = TileSums::lanes_n; step < 32; step *= 2) {
-                    total += __shfl_xor_sync(0xffffffffu, total, step);
-                }
-                if (threadIdx.x % 32 < TileSums::lanes_n) shared[warp * TILE_N + column] = total;
-            }
-        __syncthreads();
-        for (int column = static_cast<int>(threadIdx.x); column < TILE_N; column += threads) {
-            float total = 0.0f;
-#pragma unroll
-            for (int i = 0; i < 4; i++) total += shared[i * TILE_N + column];
-            if (pass == 0) total /= static_cast<float>(count);
-            if (pass == 0) means[column] = total;
-            Branch branch = branch_of(branches, first_column + column);
-            int channel = first_column + column - branch.start;
-            if (channel < branch.channels) branch.partials[(2 * tile + pass) * branch.channels + channel] = total;
-        }
-    }
+    tile_moments<4, TILE_N, threads>(sums, shared, warp, count, [&](int pass, int column, float total) {
+        Branch branch = branch_of(branches, first_column + column);
+        int channel = first_column + column - branch.start;
+        if (channel < branch.channels) branch.partials[(2 * tile + pass) * branch.channels + channel] = total;
+    });
     // One block a tile says, to each branch, how many pixels it has.
     if (threadIdx.x == 0 && first_column == 0) {
 #pragma unroll

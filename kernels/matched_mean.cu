@@ -17,8 +17,6 @@ extern "C" __global__ void __launch_bounds__(threads)
     matched_mean_forward(const X_TYPE* __restrict__ x, const float* __restrict__ table, int capacity, float scale,
                          float offset, float* __restrict__ y, float* __restrict__ sums, int* __restrict__ counts,
                          unsigned* status) {
-    SHARED_ARRAY(float, sum_scratch, threads / 32);
-    SHARED_ARRAY(int, count_scratch, threads / 32);
     float sum = 0.0f;
     int count = 0;
     for (int i = 0; i < match_count_rows; i += threads) {
@@ -30,15 +28,7 @@ extern "C" __global__ void __launch_bounds__(threads)
             count++;
         }
     }
-    sum = block_sum<threads>(sum, sum_scratch);
-    count = block_sum<threads>(count, count_scratch);
-    if (threadIdx.x != 0) return;
-    if (gridDim.x == 1) {
-        *y = mean_over_matches(sum, count, 1);
-    } else {
-        sums[blockIdx.x] = sum;
-        counts[blockIdx.x] = count;
-    }
+    leave_mean<threads>(sum, count, 1, y, sums, counts);
 }
 #else
 extern "C" __global__ void __launch_bounds__(threads)

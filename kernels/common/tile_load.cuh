@@ -92,6 +92,18 @@ struct Chunk {
     }
 };
 
+// Stores what a thread's chunks of a tile hold in registers; the tile's rows lie `pitch` elements apart.
+template <int pitch, class Thread, class Chunk, class Compute, class Transform>
+DEVICE void finish_chunks(const Thread& thread, Chunk (&chunks)[Thread::PASSES], Compute* tile,
+                          Transform&& transform) {
+    if (!thread.active()) return;
+#pragma unroll
+    for (int i = 0; i < Thread::PASSES; i++) {
+        int row = thread.row + i * Thread::ROWS;
+        chunks[i].finish(tile + row * pitch + thread.column, transform);
+    }
+}
+
 // Runs `steps` steps of a product over `stages` stages of shared memory. `begin(stage)` begins to load the
 // next step's tiles, `finish(stage)` stores what passes through registers, `product(stage)` uses a stage.
 template <int stages, class Begin, class Finish, class Product>

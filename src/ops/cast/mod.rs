@@ -4,7 +4,7 @@ mod cases;
 
 pub use cases::cases;
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+use super::{Cost, Gradient, Io, Op, Tape, Value, copy, expect_inputs};
 use crate::Result;
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
@@ -55,21 +55,7 @@ impl Op for Cast {
     }
 
     fn cuda(&self, operands: &Operands, _target: &Target) -> Result<Vec<Launch>> {
-        let (x, y) = (operands.input(0), operands.outputs[0]);
-        let pack = x.pack().min(y.pack());
-        let packs = x.shape.elements() / pack;
-        let launch = Launch::new("cast.cu", "cast")
-            .cover(packs)
-            .define("X_TYPE", x.dtype)
-            .define("Y_TYPE", y.dtype)
-            .define("PACK", pack)
-            .view(x)
-            .view(y)
-            .int(x.pixel_stride)
-            .int(y.pixel_stride)
-            .int(x.shape.c)
-            .int(packs);
-        Ok(vec![launch])
+        Ok(vec![copy::launch(operands.input(0), operands.outputs[0])])
     }
 }
 
