@@ -20,7 +20,7 @@ pub use place::UnavoidableCopy;
 use place::{Placed, Window};
 pub use plan::{Plan, Request, plan};
 pub use processor::{Processor, ProcessorKind};
-pub use program::{Memory, Persistent, Program, Slot, Step};
+pub use program::{Memory, Persistent, Program, Slot, Step, WORD};
 pub use report::{MemoryReport, Resident};
 
 use crate::graph::{Graph, Mode, Node, Source};
@@ -99,9 +99,6 @@ fn finish(mut lowered: Lowered, mode: Mode, options: &Options) -> Result<Program
     let placed = place::place(&mut lowered, map)?;
     assemble(mode, &lowered, placed, options)
 }
-
-/// Bytes of the arena's unit.
-const WORD: usize = 4;
 
 /// The element type of everything in `buffer`.
 fn buffer_type(buffer: &place::Buffer, types: &[DType]) -> DType {

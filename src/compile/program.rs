@@ -7,6 +7,9 @@ use crate::graph::{Mode, Pass};
 use crate::ops::Op;
 use crate::tensor::{DType, Shape};
 
+/// Bytes of the arena's unit.
+pub const WORD: usize = 4;
+
 /// Which memory an operand lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Memory {

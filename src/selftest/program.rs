@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::compile::{Memory, MemoryReport, Persistent, Processor, Program, Slot, Step};
+use crate::compile::{Memory, MemoryReport, Persistent, Processor, Program, Slot, Step, WORD};
 use crate::graph::{Mode, Pass};
 use crate::ops::Case;
 use crate::tensor::{DType, Shape, Tensor};
@@ -130,7 +130,7 @@ impl CaseProgram {
         let words = match processor {
             Processor::Reference => 0,
             Processor::Cpu(cpu) => op.cpu_workspace(&case.shapes, &shapes, cpu),
-            Processor::Cuda(target) => op.cuda_workspace(&case.shapes, &shapes, target).div_ceil(4),
+            Processor::Cuda(target) => op.cuda_workspace(&case.shapes, &shapes, target).div_ceil(WORD),
         };
         let step = Step {
             op,

@@ -1,13 +1,13 @@
 //! What a program asks of a CUDA device, given where its memory lies.
 
-use crate::compile::{Memory, Program, Slot, Step};
+use crate::compile::{Memory, Program, Slot, Step, WORD};
 use crate::ops::Op;
 use crate::ops::copy::Copy;
 use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
 use crate::{Error, Result};
 
-/// Bytes of the arena's unit, and of a status word.
-pub(super) const WORD: usize = 4;
+/// Bytes of a step's status word.
+pub(super) const STATUS_BYTES: usize = size_of::<u32>();
 
 /// A stretch of device memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Addresses {
             inputs: step.inputs.iter().map(view).collect::<Result<_>>()?,
             outputs: step.outputs.iter().map(|slot| self.view(slot)).collect::<Result<_>>()?,
             workspace,
-            status: self.status + (index * WORD) as u64,
+            status: self.status + (index * STATUS_BYTES) as u64,
         };
         step.op.cuda(&operands, target).map_err(|e| e.in_op(step.title()))
     }

@@ -5,6 +5,7 @@
 //! stream of its own, into one of two sets of staging buffers: while a step runs, the next one's inputs
 //! can be on their way.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,9 +13,9 @@ use std::time::{Duration, Instant};
 use cudarc::driver::{CudaEvent, CudaFunction, CudaGraph, CudaStream, DriverError, result, sys};
 
 use super::super::Session;
-use super::launches::{Addresses, Stretch, WORD, launches};
+use super::launches::{Addresses, STATUS_BYTES, Stretch, launches};
 use super::shortage::out_of_memory;
-use crate::compile::{Memory, ProcessorKind, Program, Slot, Step};
+use crate::compile::{Memory, ProcessorKind, Program, Slot, Step, WORD};
 use crate::runtime::cuda::{Cuda, DataError, DeviceMemory, Launch, PinnedMemory, driver_error, launch};
 use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, Result};
@@ -41,6 +42,9 @@ pub(in crate::device) struct CudaSession {
     inputs: Vec<Input>,
     /// Which set of staging buffers the next step reads.
     set: usize,
+    /// A step has begun whose status words have not been read: the first of its outputs that is read waits for
+    /// them, the others need not.
+    unchecked: Cell<bool>,
 }
 
 /// A launch with its function.
@@ -104,6 +108,7 @@ impl CudaSession {
             graph: None,
             inputs: Vec::new(),
             set: 0,
+            unchecked: Cell::new(false),
             program,
             cuda,
             stream,
@@ -162,6 +167,7 @@ impl CudaSession {
 
     /// Brings what was fed into its slots, behind the copies that are still under way.
     fn settle_inputs(&mut self) -> Result<()> {
+        self.unchecked.set(true);
         let set = self.set;
         for input in &self.inputs {
             let staging = &input.staging[set];
@@ -193,16 +199,18 @@ impl CudaSession {
     /// Waits for everything that was begun, and says what was wrong with the data of a step.
     fn finish(&self) -> Result<()> {
         self.cuda.bind()?;
-        let mut words = vec![0u8; self.status.bytes()];
-        self.read_bytes(self.status.address(), &mut words)?;
-        let mut words = bytemuck::pod_collect_to_vec::<u8, u32>(&words).into_iter();
-        match words.position(|word| word != 0) {
+        if !self.unchecked.get() {
+            return Ok(());
+        }
+        let mut bytes = vec![0u8; self.status.bytes()];
+        self.read_bytes(self.status.address(), &mut bytes)?;
+        self.unchecked.set(false);
+        let words = bytemuck::pod_collect_to_vec::<u8, u32>(&bytes);
+        match words.into_iter().enumerate().find(|(_, word)| *word != 0) {
             None => Ok(()),
-            Some(index) => {
-                let mut words = [0u8; WORD];
-                self.read_bytes(self.status.address() + (index * WORD) as u64, &mut words)?;
+            Some((index, word)) => {
                 self.zero(&self.status)?;
-                let error = DataError::from_code(u32::from_le_bytes(words));
+                let error = DataError::from_code(word);
                 let step = self.program.steps.get(index);
                 let op = step.map(Step::title).unwrap_or_default();
                 Err(Error::invalid(error.to_string()).in_op(op).fix(error.fix()))
@@ -497,7 +505,7 @@ fn allocate(program: &Program, cuda: &Cuda) -> Result<Held> {
     Ok(Held {
         arena: get(program.arena * WORD)?,
         persistent: program.persistent.iter().map(|p| get(p.bytes())).collect::<Result<_>>()?,
-        status: get(program.steps.len() * WORD)?,
+        status: get(program.steps.len() * STATUS_BYTES)?,
         staging: program
             .inputs
             .iter()

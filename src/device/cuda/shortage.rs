@@ -1,7 +1,6 @@
 //! What to say where a program does not fit into a device's memory: what it needs, and which batch would fit.
 
-use super::launches::WORD;
-use crate::compile::{Memory, Program, Slot, Step};
+use crate::compile::{Memory, Program, Slot, Step, WORD};
 use crate::{Error, ErrorKind};
 
 /// `program` needs more than the `memory` (free and total bytes) of the device `name`.

@@ -9,7 +9,7 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result,
 
 use cudarc::nvrtc::Ptx;
 
-use super::driver_status::describe;
+use super::driver_status::{OLDEST_ARCH, describe};
 use super::{Compiled, Compiler, DeviceMemory, Kernel, Launch, Nvrtc, PinnedMemory, Target, driver_status};
 use crate::tensor::DType;
 use crate::{Error, ErrorKind, Result};
@@ -75,9 +75,11 @@ impl Cuda {
             shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
             map,
         };
-        if target.arch < 75 {
-            let message =
-                format!("{name} is of architecture sm_{}; the kernels need sm_75 or later", target.arch);
+        if target.arch < OLDEST_ARCH {
+            let message = format!(
+                "{name} is of architecture sm_{}; the kernels need sm_{OLDEST_ARCH} or later",
+                target.arch
+            );
             return Err(Error::new(ErrorKind::Device, message).fix("use --device cpu"));
         }
         let mut driver = 0;
@@ -168,12 +170,7 @@ impl Cuda {
         let mut missing: Vec<Kernel> = missing.cloned().collect();
         missing.sort();
         missing.dedup();
-        let compiled = self.gpu.compiler.compile_with_bar(&missing, false)?;
-        for warning in self.gpu.compiler.take_warnings() {
-            // Kernels were compiled all the same: said, and no reason to stop.
-            eprintln!("{warning}");
-        }
-        for compiled in compiled {
+        for compiled in self.gpu.compiler.compile_with_bar(&missing, false)? {
             let kernel = compiled.kernel.clone();
             let failed = |e| driver_error(&format!("kernel {kernel} cannot be loaded"), e);
             self.bind()?;
