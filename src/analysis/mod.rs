@@ -5,6 +5,7 @@ pub mod bench;
 pub mod cost;
 mod layers;
 mod loss;
+pub mod meter;
 pub mod roofline;
 mod summary;
 pub mod timing;
