@@ -12,6 +12,7 @@ use super::layers::{describe, layers};
 use crate::compile::{Program, Slot, Step};
 use crate::graph::{Graph, Node, Source};
 use crate::ops::Tape;
+use crate::ops::conv::Conv;
 use crate::tensor::{DType, Shape};
 use crate::{Error, Result};
 
@@ -134,6 +135,27 @@ pub fn operations(graph: &Graph) -> Flops {
     let mut total = Cost::default();
     graph.nodes().iter().for_each(|node| total += node_cost(graph, node));
     total.flops
+}
+
+/// The convolutional input and output (CIO) of `graph`: the elements that enter and leave its forward convolutions,
+/// a measure of traffic that leaves out weights and everything else (HarDNet, Chao et al. 2019).
+pub fn cio(graph: &Graph) -> usize {
+    let convs = graph.nodes().iter().filter(|node| node.op.downcast::<Conv>().is_some());
+    convs
+        .map(|node| {
+            let maps = node.inputs.iter().take(1).chain(&node.outputs);
+            maps.map(|&value| graph.shape(value).elements()).sum::<usize>()
+        })
+        .sum()
+}
+
+/// The operations of every kernel of `program`: of what runs, where [`operations`] is of what was traced.
+pub fn executed(program: &Program) -> Flops {
+    let costs = program.steps.iter().map(Step::cost);
+    costs.fold(Flops::default(), |sum, cost| Flops {
+        mac2: sum.mac2 + cost.flops,
+        darknet: sum.darknet + cost.darknet_flops,
+    })
 }
 
 /// The bytes that a run of `program` reads and writes: the operands of every step, each once, and what is

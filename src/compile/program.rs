@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{MemoryReport, ProcessorKind};
 use crate::graph::{Mode, Pass};
-use crate::ops::Op;
+use crate::ops::{Cost, Op};
 use crate::tensor::{DType, Shape};
 
 /// Bytes of the arena's unit.
@@ -88,6 +88,25 @@ impl Step {
             true => self.op.name().to_owned(),
             false => format!("{} in {}", self.op.name(), self.scope),
         }
+    }
+
+    /// The shapes of its inputs and of its outputs.
+    pub fn shapes(&self) -> (Vec<Shape>, Vec<Shape>) {
+        let outputs: Vec<Shape> = self.outputs.iter().map(|slot| slot.shape).collect();
+        // One that lies in its output has the output's shape.
+        let in_place = |input: usize| {
+            let pair = self.op.in_place().iter().find(|pair| pair.0 == input);
+            pair.and_then(|pair| outputs.get(pair.1)).copied().unwrap_or(Shape::scalar())
+        };
+        let inputs = self.inputs.iter().enumerate();
+        let inputs = inputs.map(|(i, slot)| slot.map_or_else(|| in_place(i), |slot| slot.shape)).collect();
+        (inputs, outputs)
+    }
+
+    /// What the op costs at these shapes.
+    pub fn cost(&self) -> Cost {
+        let (inputs, outputs) = self.shapes();
+        self.op.cost(&inputs, &outputs)
     }
 }
 
