@@ -17,7 +17,7 @@ fn absent(
     needs: &str,
 ) -> Row {
     let mut row = Row::new(id, claim, source, told);
-    row.device = context.device.to_string();
+    row.device = context.counted.to_string();
     row.why = format!("needs {needs}: not in the zoo yet, so nothing was checked");
     row
 }

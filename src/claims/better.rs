@@ -34,7 +34,7 @@ pub(super) fn in_place(context: &mut Context<'_>) -> Result<Vec<Row>> {
     let (c, half) = (CHANNELS, CHANNELS / 2);
     let stage = || Sequence::repeat(2, || bottleneck(style(), half, c, Mask::Whole));
     let x = context.map(c);
-    let (by_layer, plain) = (context.by_layer(), Options::plain(context.device.processor()));
+    let (by_layer, plain) = (context.by_layer(), Options::plain(context.counted.processor()));
     let ours = context.observe(
         "residual stage, fused, in place",
         traced(&stage(), x, Mode::Inference)?,
@@ -55,7 +55,7 @@ pub(super) fn in_place(context: &mut Context<'_>) -> Result<Vec<Row>> {
     Ok(vec![
         Row::new("F1", claim, SOURCE, "in + out of one convolution, 1.5 c; the shortcut is not counted")
             .judged(
-                context.device.to_string(),
+                context.counted.to_string(),
                 "bytes held, ours / other",
                 points,
                 vec![ours.run, written.run, conv.run],
@@ -76,8 +76,8 @@ fn traffic(context: &mut Context<'_>) -> Result<Row> {
     // Smaller than where memory is compared: a meter may count every single access.
     let x = Shape::new(1, 96, 96, c);
     let bottleneck = || Sequence::new().then(style().unit(half, 1)).then(style().unit(c, 3));
-    let (all, by_layer) = (Options::new(context.device.processor()), context.by_layer());
-    let plain = Options::plain(context.device.processor());
+    let (all, by_layer) = (Options::new(context.counted.processor()), context.by_layer());
+    let plain = Options::plain(context.counted.processor());
     let mut observe =
         |name: &str, options| context.observe(name, traced(&bottleneck(), x, Mode::Inference)?, options);
     let written = observe("bottleneck, every op as written", plain)?;
@@ -87,34 +87,27 @@ fn traffic(context: &mut Context<'_>) -> Result<Row> {
         points.push(Point {
             label: label.to_owned(),
             expected,
-            predicted: ours.run.moved_bytes as f64 / other.run.moved_bytes as f64,
-            measured: ours.run.traffic().zip(other.run.traffic()).map(|(a, b)| a / b),
+            predicted: ours.moved() / other.moved(),
+            measured: ours.traffic().zip(other.traffic()).map(|(a, b)| a / b),
             tolerance: Some(TOLERANCE),
         });
     };
-    // In maps of c channels; an input that a device of its own copies to where kernels read it adds 2.
-    let copied = if layers.copied > 0 { 2.0 } else { 0.0 };
     let mut runs = Vec::new();
     let mut why = "convolution and norm are one kernel: 3 c instead of 6 c for c → c/2 → c".to_owned();
     if all.fuse_blocks.is_some() {
         let whole = observe("bottleneck as one kernel", all)?;
-        point(
-            "one kernel over two, the middle map never stored",
-            (2.0 + copied) / (3.0 + copied),
-            &whole,
-            &layers,
-        );
+        point("one kernel over two, the middle map never stored", 2.0 / 3.0, &whole, &layers);
         why += "; as one kernel 2 c, below the sum over convolutions of what enters and leaves";
         runs.push(whole.run);
     } else {
         why += "; this device has no kernel over two convolutions";
     }
-    point("fused within layers over every op as written", (3.0 + copied) / (6.0 + copied), &layers, &written);
+    point("fused within layers over every op as written", 0.5, &layers, &written);
     runs.extend([layers.run, written.run]);
     let why = format!("{why}; traffic: {}", context.meter.how());
     let claim = "Fused, a bottleneck moves less than its convolutions' inputs and outputs";
     Ok(Row::new("F2", claim, SOURCE, "each convolution reads and writes its maps: 3 c").judged(
-        context.device.to_string(),
+        context.counted.to_string(),
         "bytes moved, fused / not",
         points,
         runs,
@@ -126,11 +119,11 @@ fn traffic(context: &mut Context<'_>) -> Result<Row> {
 /// F3: one map a conv unit is kept for backward.
 fn training(context: &mut Context<'_>) -> Result<Row> {
     const BLOCKS: usize = 8;
-    let (c, half) = (CHANNELS, CHANNELS / 2);
+    let (c, half) = (CHANNELS / 2, CHANNELS / 4);
     let Shape { h, w, .. } = context.map(c);
     let x = Shape::new(1, h / 2, w / 2, c);
     let stage = || Sequence::repeat(BLOCKS, || bottleneck(style(), half, c, Mask::Whole));
-    let (by_layer, plain) = (context.by_layer(), Options::plain(context.device.processor()));
+    let (by_layer, plain) = (context.by_layer(), Options::plain(context.counted.processor()));
     let ours =
         context.observe("training, one map a conv unit", traced(&stage(), x, Mode::Training)?, by_layer)?;
     let two =
@@ -140,7 +133,7 @@ fn training(context: &mut Context<'_>) -> Result<Row> {
     let points = vec![held(&format!("n = {BLOCKS}"), (2.5 * n + 2.0) / (3.0 * n + 2.0), [&ours, &two])];
     let claim = "A training step keeps one map a conv unit, where frameworks keep two";
     Ok(Row::new("F3", claim, SOURCE, "not in the paper: its peak is of one convolution").judged(
-        context.device.to_string(),
+        context.counted.to_string(),
         "bytes held, residual stage, ours / two maps a unit",
         points,
         vec![ours.run, two.run],

@@ -49,14 +49,25 @@ impl Settings {
     /// What `device` can tell reliably within seconds: its scratch memory decides how large the maps must be.
     pub fn new(device: &Device) -> Self {
         let size = match device {
-            // Winograd's tiles take some 700 KiB for two threads: 1 % of a map of 32 channels at 768².
             Device::Cpu(_) => 768,
             Device::Cuda(_) => 512,
-            Device::Reference => 96,
+            Device::Reference => LEAST_SIZE,
         };
         Settings { size, time: Some(Duration::from_secs(1)), only: Vec::new() }
     }
+
+    /// The least size at which weights and scratch memory do not blur the ratios.
+    pub fn least_size(device: &Device) -> usize {
+        match device {
+            // Winograd's tiles of one thread take 1 % of a map of 32 channels at 512².
+            Device::Cpu(_) => 512,
+            Device::Cuda(_) | Device::Reference => LEAST_SIZE,
+        }
+    }
 }
+
+/// The least size where there is no scratch memory: weights of 40 KiB are 1.7 % of a map of 32 channels.
+const LEAST_SIZE: usize = 96;
 
 /// What came of the checks.
 #[derive(Clone, Debug)]
@@ -78,7 +89,10 @@ impl Report {
 
 /// What the checks share.
 struct Context<'a> {
+    /// Where time is measured.
     device: &'a Device,
+    /// Where memory and operations are: the same, but of the cpu one thread, since each thread has scratch memory.
+    counted: Device,
     settings: &'a Settings,
     meter: &'a mut dyn Meter,
     speed: Option<Speed>,
@@ -109,7 +123,7 @@ const CHECKS: [Check; 14] = [
 /// how many are done.
 ///
 /// # Errors
-/// Where a name in [`Settings::only`] is of no row, memory cannot be had, or the device fails. A claim that does
+/// Where a name in [`Settings::only`] is of no row, the size is below [`Settings::least_size`], memory cannot be had, or the device fails. A claim that does
 /// not hold is no error: its row says so.
 pub fn check(
     device: &Device,
@@ -125,8 +139,20 @@ pub fn check(
         return Err(Error::invalid(format!("there is no claim {unknown:?}"))
             .fix(format!("use some of {}", all.join(", "))));
     }
+    let least = Settings::least_size(device);
+    if settings.size < least {
+        let message = format!(
+            "maps of {0}×{0} are too small: weights and scratch memory blur what is compared",
+            settings.size
+        );
+        return Err(Error::invalid(message).fix(format!("use a size from {least} on")));
+    }
     let checks: Vec<&Check> = CHECKS.iter().filter(|check| check.0.iter().any(|id| wanted(id))).collect();
-    let mut context = Context { device, settings, meter, speed: None };
+    let counted = match device {
+        Device::Cpu(_) => Device::cpu(1)?,
+        other => other.clone(),
+    };
+    let mut context = Context { device, counted, settings, meter, speed: None };
     let mut rows = Vec::new();
     for (index, (_, check)) in checks.iter().enumerate() {
         let made = check(&mut context)?;

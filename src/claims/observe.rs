@@ -9,7 +9,7 @@ use crate::analysis::cost::moved_bytes;
 use crate::analysis::meter::Reading;
 use crate::analysis::workload::{INPUT, Traced};
 use crate::compile::{Options, Processor, Program, compile};
-use crate::device::Session;
+use crate::device::{Device, Session};
 use crate::graph::{Graph, Mode};
 use crate::nn::Block;
 use crate::ops::Value;
@@ -58,6 +58,11 @@ pub(super) struct Observed {
 }
 
 impl Observed {
+    /// Bytes that kernels read and write, as the cost model says, without the copying of inputs.
+    pub fn moved(&self) -> f64 {
+        (self.run.moved_bytes - self.copied) as f64
+    }
+
     /// Bytes that kernels read and wrote, without the copying of inputs, where they were counted.
     pub fn traffic(&self) -> Option<f64> {
         self.run.traffic().map(|bytes| bytes - self.copied as f64)
@@ -89,7 +94,7 @@ impl Context<'_> {
 
     /// Everything on, but no kernel over several convolutions: as the papers count, one conv after the other.
     pub fn by_layer(&self) -> Options {
-        Options { fuse_blocks: None, ..Options::new(self.device.processor()) }
+        Options { fuse_blocks: None, ..Options::new(self.counted.processor()) }
     }
 
     /// Compiles the step of `traced`, runs it once on new memory, and once more for its traffic.
@@ -106,7 +111,7 @@ impl Context<'_> {
         let finish = |session: &dyn Session| session.state().map(|_| ());
         let mut held = None;
         let memory = self.meter.watch(&mut || {
-            let mut session = self.device.session(program.clone())?;
+            let mut session = self.counted.session(program.clone())?;
             session.load(&state)?;
             session.step(&feeds)?;
             finish(&*session)?;
@@ -119,15 +124,17 @@ impl Context<'_> {
         feeds.iter().try_for_each(|(name, tensor)| session.feed(name, tensor))?;
         let traffic = self.meter.watch(&mut || session.run().and_then(|()| finish(&*session)))?.traffic;
         // On a device of its own an input comes to the arena by a copy on the device, which reads and writes it.
-        let copied = match self.device.processor() {
+        let copied = match self.counted.processor() {
             Processor::Cuda(_) => {
                 program.inputs.iter().map(|(_, slot)| 2 * slot.shape.elements() * slot.dtype.size()).sum()
             }
             _ => 0,
         };
+        // Plans are of f32, and the reference device computes in f64.
+        let widened = if matches!(self.counted, Device::Reference) { 2 } else { 1 };
         let run = Run {
             name: name.to_owned(),
-            planned_bytes: program.report.total_bytes(),
+            planned_bytes: program.report.total_bytes() * widened,
             held_bytes: session.held_bytes(),
             moved_bytes: moved_bytes(&program) + copied,
             reading: Reading { traffic, ..memory },

@@ -4,7 +4,7 @@ use super::Context;
 use super::observe::{Observed, trace, traced};
 use super::row::{Point, Row};
 use crate::Result;
-use crate::analysis::cost::{cio, moved_bytes};
+use crate::analysis::cost::cio;
 use crate::analysis::workload::Traced;
 use crate::compile::Options;
 use crate::graph::{Init, Mode};
@@ -13,7 +13,7 @@ use crate::ops::conv::{self, Geometry};
 use crate::tensor::{DType, Shape};
 
 /// Height and width of what is counted here.
-const SIDE: usize = 48;
+const SIDE: usize = 24;
 
 /// c_in and c_out at equal operations: their product is the same. The equal ones first.
 const CHANNELS: [(usize, usize); 5] = [(64, 64), (32, 128), (128, 32), (16, 256), (256, 16)];
@@ -50,14 +50,14 @@ fn least_at(values: &[f64]) -> f64 {
 /// C4: traffic of a convolution is least where input and output channels are equal.
 pub(super) fn equal_channels(context: &mut Context<'_>) -> Result<Vec<Row>> {
     // Weights as they are: packed for the kernels they are padded.
-    let plain = Options::plain(context.device.processor());
+    let plain = Options::plain(context.counted.processor());
     let (mut points, mut runs) = (Vec::new(), Vec::new());
     for kernel in [1, 3] {
         let mut swept = Swept { predicted: Vec::new(), measured: Some(Vec::new()) };
         for (c_in, c_out) in CHANNELS {
             let name = format!("{kernel}×{kernel}, {c_in} → {c_out}");
             let observed = context.observe(&name, convolution(kernel, c_in, c_out)?, plain.clone())?;
-            swept.predicted.push(moved_bytes(&observed.program) as f64);
+            swept.predicted.push(observed.moved());
             swept.measured = swept.measured.zip(observed.traffic()).map(|(mut all, bytes)| {
                 all.push(bytes);
                 all
@@ -83,10 +83,10 @@ pub(super) fn equal_channels(context: &mut Context<'_>) -> Result<Vec<Row>> {
         }
     }
     let claim = "At equal operations a convolution moves least where input and output channels are equal";
-    let why = counted(context, "hw (c_in + c_out) + k² c_in c_out, with c_in c_out = 4096 at 48 × 48");
+    let why = counted(context, "hw (c_in + c_out) + k² c_in c_out, with c_in c_out = 4096 at 24 × 24");
     Ok(vec![
         Row::new("C4", claim, "Wang et al. 2022, §3.2; ShuffleNetV2, G1", "least at c_in = c_out").judged(
-            context.device.to_string(),
+            context.counted.to_string(),
             "where the bytes moved are least; bytes over those of 64 → 64",
             points,
             runs,
@@ -103,14 +103,14 @@ fn counted(context: &Context<'_>, what: &str) -> String {
 
 /// (c, m, d): channels that enter, layers, growth; the larger c against m·d, the nearer to 1/2.
 const DENSE: [(usize, usize, usize); 6] =
-    [(256, 2, 8), (256, 4, 8), (256, 4, 16), (128, 4, 16), (64, 4, 16), (32, 8, 32)];
+    [(256, 2, 8), (128, 2, 8), (128, 4, 8), (128, 4, 16), (64, 4, 16), (32, 8, 16)];
 
 /// C5: CSP cuts the traffic of a dense block, at most by half.
 pub(super) fn partial_dense(context: &mut Context<'_>) -> Result<Vec<Row>> {
     let style = Style::default();
     let (mut points, mut runs) = (Vec::new(), Vec::new());
     for (c, m, d) in DENSE {
-        let x = Shape::new(1, SIDE / 2, SIDE / 2, c);
+        let x = Shape::new(1, SIDE, SIDE, c);
         let dense = || Dense { growth: d, layers: m, style };
         let partial =
             Csp { truncation: Truncation::Partial, ..Csp::new(style, Split::Slice(0.5), dense(), c) };
@@ -129,7 +129,7 @@ pub(super) fn partial_dense(context: &mut Context<'_>) -> Result<Vec<Row>> {
         let moved = |observed: &Observed, count: f64| {
             let element =
                 observed.program.inputs.first().map_or(DType::F32, |input| input.1.dtype).size() as f64;
-            let beside = moved_bytes(&observed.program) as f64 - count * pixels * element;
+            let beside = observed.moved() - count * pixels * element;
             observed.traffic().map(|bytes| (bytes - beside) / (pixels * element))
         };
         let measured = moved(&observed[0], counts[0]).zip(moved(&observed[1], counts[1]));
@@ -146,7 +146,7 @@ pub(super) fn partial_dense(context: &mut Context<'_>) -> Result<Vec<Row>> {
     let what = "convolutional input and output (CIO): c m + (m² + m) d / 2, and half of c m + (m² + m) d";
     let why = counted(context, what);
     Ok(vec![Row::new("C5", claim, "Wang et al. 2019 (CSPNet)", "towards 1/2 where m, d ≪ c").judged(
-        context.device.to_string(),
+        context.counted.to_string(),
         "elements in and out of convolutions, partial dense / dense",
         points,
         runs,

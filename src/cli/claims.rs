@@ -9,7 +9,7 @@ use super::output::{print, print_json};
 use crate::analysis::meter::ProcessMeter;
 use crate::claims::{Point, Report, Row, Settings, Speed, check};
 use crate::report::{
-    Align, BarChart, BarRow, BarSeries, Chart, Layout, Page, Progress, Table, Unit, check_chart_name, number,
+    Align, BarChart, BarRow, BarSeries, Chart, Layout, Page, Progress, Table, Unit, check_chart_name,
     plot_sheet,
 };
 use crate::{Error, ErrorKind, Result};
@@ -101,7 +101,7 @@ fn tolerance(share: Option<f64>) -> String {
     match share {
         None => String::new(),
         Some(0.0) => "exact".to_owned(),
-        Some(share) => format!("±{} %", number::plain(100.0 * share)),
+        Some(share) => format!("±{} %", 100.0 * share),
     }
 }
 
