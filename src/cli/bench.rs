@@ -28,8 +28,8 @@ use crate::{Error, Result};
 /// only. They take turns, so that what else the machine does falls on all alike.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Blocks (conv1, conv3, bottleneck, resx, csp, csp-fusion-first, csp-fusion-last, prn, elan, dense,
-    /// sparse, osa) and networks
+    /// Blocks (conv1, conv3, bottleneck, resx, csp, csp-fusion-first, csp-fusion-last, csp-partial, prn, elan,
+    /// dense, sparse, osa) and networks
     #[arg(value_name = "WHAT", default_values = ["csp", "prn", "elan"])]
     what: Vec<String>,
     /// Channels that enter a block; several by comma [default: 64]
