@@ -258,13 +258,13 @@ impl<'a> Placer<'a> {
         let lowered = self.lowered;
         let Some(index) = self.producer[value.index()] else { return false };
         let node = &lowered.nodes[index];
-        for &(input, output) in node.op.in_place() {
-            if node.outputs.get(output) != Some(&value) {
+        for &pair in node.op.in_place() {
+            if node.outputs.get(pair.1) != Some(&value) {
                 continue;
             }
-            let Some(&input) = node.inputs.get(input) else { continue };
+            let Some(&input) = node.inputs.get(pair.0) else { continue };
             if self.bring(input, home) {
-                self.try_in_place(index, node, input, value);
+                self.try_in_place(index, node, pair);
                 return self.home[value.index()] == Some(home);
             }
         }
@@ -331,23 +331,32 @@ impl<'a> Placer<'a> {
     /// the schedule.
     fn share_in_place(&mut self) {
         for (index, node) in self.lowered.nodes.iter().enumerate() {
-            for &(input, output) in node.op.in_place() {
-                if let (Some(&input), Some(&output)) = (node.inputs.get(input), node.outputs.get(output)) {
-                    self.try_in_place(index, node, input, output);
-                }
-            }
+            node.op.in_place().iter().for_each(|&pair| self.try_in_place(index, node, pair));
         }
     }
 
-    fn try_in_place(&mut self, index: usize, node: &Node, input: Value, output: Value) {
-        let (Some((a, start, end)), Some((b, from, _))) = (self.window(input), self.window(output)) else {
+    fn try_in_place(&mut self, index: usize, node: &Node, pair: (usize, usize)) {
+        let (Some(&input), Some(&output)) = (node.inputs.get(pair.0), node.outputs.get(pair.1)) else {
+            return;
+        };
+        let (Some((a, start, end)), Some((b, from, to))) = (self.window(input), self.window(output)) else {
             return;
         };
         let target = self.lowered.assignments.iter().find(|(_, v)| *v == output).map(|(t, _)| *t);
         // Of what is kept only the assignment's own target may be overwritten, and it must be.
-        let stored = |v: Value| (self.lowered.shape(v), self.types[v.index()]);
+        let stored = |v: Value| (self.lowered.shape(v).with_c(0), self.types[v.index()]);
         if stored(input) != stored(output) {
             return;
+        }
+        // The output's channels there. Beside a narrower input they must have been something's: a masked residual
+        // is written over all of the block's input.
+        let (narrow, end) = (end - start, start + to - from);
+        if narrow != to - from {
+            let covered = self.groups[a].owners.iter().any(|owner| owner.start <= start && end <= owner.end);
+            let fits = narrow < to - from && node.op.over_narrower(pair.0, narrow as usize).is_some();
+            if !(covered && fits) {
+                return;
+            }
         }
         if a == b || self.groups[b].pinned || self.groups[a].pinned != (target == Some(input)) {
             return;

@@ -96,7 +96,8 @@ impl Step {
         // One that lies in its output has the output's shape.
         let in_place = |input: usize| {
             let pair = self.op.in_place().iter().find(|pair| pair.0 == input);
-            pair.and_then(|pair| outputs.get(pair.1)).copied().unwrap_or(Shape::scalar())
+            let output = pair.and_then(|pair| outputs.get(pair.1)).copied().unwrap_or(Shape::scalar());
+            self.op.channels_in_place(input).map_or(output, |channels| output.with_c(channels))
         };
         let inputs = self.inputs.iter().enumerate();
         let inputs = inputs.map(|(i, slot)| slot.map_or_else(|| in_place(i), |slot| slot.shape)).collect();

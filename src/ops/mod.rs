@@ -1,6 +1,6 @@
 //! The ops: one folder each, with definition, gradient, cost, and a kernel for every device.
 
-mod case;
+pub(crate) mod case;
 pub mod cases;
 mod gradient;
 mod grid;

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Gradient, Io};
 use crate::runtime::Cpu;
@@ -111,9 +112,24 @@ pub trait Op: fmt::Debug + Send + Sync + Any {
     }
 
     /// Pairs (input, output) where the output may be written over the input: every element of the
-    /// input is read before, or as, the same element of the output is written, and shapes agree.
+    /// input is read before, or as, the same element of the output is written. Shapes agree, or the input
+    /// has fewer channels and [`Op::over_narrower`] says how.
     fn in_place(&self) -> &[(usize, usize)] {
         &[]
+    }
+
+    /// This op with input `input` of [`Op::in_place`], of only `channels` channels, in its output: in the first
+    /// channels, beside which nothing lies yet. `None` where the op cannot run so.
+    fn over_narrower(&self, input: usize, channels: usize) -> Option<Arc<dyn Op>> {
+        let _ = (input, channels);
+        None
+    }
+
+    /// How many channels input `input` has where [`Op::over_narrower`] made the op; `None` for one whose inputs have
+    /// all channels of the outputs that they lie in.
+    fn channels_in_place(&self, input: usize) -> Option<usize> {
+        let _ = input;
+        None
     }
 
     /// Where the output may lie.
