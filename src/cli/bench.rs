@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::measure::{
-    COLORS, Described, billions, bytes, candidates, ceiling_lines, ceilings, mode, per_second, save_csv,
-    seconds, share, time,
+    BLOCK_CHANNELS, BLOCK_SIZE, BlockOptions, COLORS, Described, billions, bytes, candidates, ceiling_lines,
+    ceilings, mode, per_second, save_csv, seconds, time,
 };
 use super::options::{DeviceOptions, Size, count};
 use super::output::{print, print_json};
 use crate::analysis::bench::{Measurement, compare};
 use crate::analysis::roofline::Ceilings;
-use crate::analysis::workload::{BlockName, BlockSpec, Subject, SubjectName, Workload};
+use crate::analysis::workload::{Subject, SubjectName, Workload};
 use crate::report::{
     Align, BarChart, BarRow, BarSeries, Chart, Color, Layout, Plot, Progress, Series, Table, Unit,
     check_chart_name, plot_sheet,
@@ -42,15 +42,8 @@ pub struct Args {
     /// Images a batch; several by comma
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1", value_parser = count)]
     batch: Vec<usize>,
-    /// Residual blocks, units or layers of a block; groups of ELAN
-    #[arg(long, value_name = "N", default_value = "2", value_parser = count)]
-    layers: usize,
-    /// Units in each of ELAN's groups
-    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
-    depth: usize,
-    /// The share of the channels that runs through a CSP block, or that PRN's identity is added to
-    #[arg(long, value_name = "SHARE", default_value = "0.5", value_parser = share)]
-    split: f64,
+    #[command(flatten)]
+    block: BlockOptions,
     /// Classes of a network's heads
     #[arg(long, value_name = "N", default_value = "80", value_parser = count)]
     classes: usize,
@@ -143,13 +136,13 @@ fn workloads(args: &Args) -> Result<Vec<Workload>> {
     let mut workloads = Vec::new();
     for name in names {
         let (channels, size) = match name {
-            SubjectName::Block(_) => (or(&args.channels, 64), Size { width: 80, height: 80 }),
+            SubjectName::Block(_) => (or(&args.channels, BLOCK_CHANNELS), BLOCK_SIZE),
             SubjectName::Network(network) => (vec![3], Size::of(&network)),
         };
         let sizes = if args.size.is_empty() { vec![size] } else { args.size.clone() };
         for &channels in &channels {
             let subject = match name {
-                SubjectName::Block(name) => Subject::Block(spec(args, name, channels)),
+                SubjectName::Block(name) => Subject::Block(args.block.spec(name, channels)),
                 SubjectName::Network(network) => Subject::Network { network, classes: args.classes },
             };
             for size in &sizes {
@@ -161,10 +154,6 @@ fn workloads(args: &Args) -> Result<Vec<Workload>> {
         }
     }
     Ok(workloads)
-}
-
-fn spec(args: &Args, name: BlockName, channels: usize) -> BlockSpec {
-    BlockSpec { name, channels, layers: args.layers, depth: args.depth, share: args.split }
 }
 
 /// What stands below the tables.

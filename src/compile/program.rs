@@ -42,6 +42,11 @@ impl Slot {
             _ => (self.shape.pixels() - 1) * self.pixel_stride + self.shape.c,
         }
     }
+
+    /// Bytes of the operand itself.
+    pub fn bytes(&self) -> usize {
+        self.shape.elements() * self.dtype.size()
+    }
 }
 
 /// A parameter or a state.
@@ -82,6 +87,15 @@ pub struct Step {
 }
 
 impl Step {
+    /// Where input `input` lies; of one that lies in an output, that output.
+    pub fn input_slot(&self, input: usize) -> Option<&Slot> {
+        let in_place = || {
+            let pair = self.op.in_place().iter().find(|pair| pair.0 == input);
+            pair.and_then(|pair| self.outputs.get(pair.1))
+        };
+        self.inputs.get(input)?.as_ref().or_else(in_place)
+    }
+
     /// The op and where it was traced, for messages: `conv in stem.0`.
     pub fn title(&self) -> String {
         match self.scope.is_empty() {
