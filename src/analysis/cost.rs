@@ -145,6 +145,17 @@ pub fn nodes(graph: &Graph) -> Cost {
     total
 }
 
+/// The convolutional input and output (CIO) of `graph`: the elements that enter and leave its forward convolutions,
+/// a measure of traffic that leaves out weights and everything else (HarDNet, Chao et al. 2019).
+pub fn cio(graph: &Graph) -> usize {
+    nodes(graph).cio as usize
+}
+
+/// The operations of every kernel of `program`: of what runs, where [`operations`] is of what was traced.
+pub fn executed(program: &Program) -> Flops {
+    kernels::total(program).flops
+}
+
 /// The bytes that a run of `program` reads and writes: the sum over its kernels and stores.
 pub fn moved_bytes(program: &Program) -> usize {
     kernels::total(program).bytes()

@@ -34,10 +34,8 @@ impl Work {
     /// What `step` costs on `processor`.
     pub fn of(step: &Step, processor: ProcessorKind) -> Self {
         let in_place: Vec<bool> = step.inputs.iter().map(Option::is_none).collect();
-        let inputs: Vec<Slot> =
-            (0..step.inputs.len()).filter_map(|input| step.input_slot(input).copied()).collect();
-        let shapes = |slots: &[Slot]| -> Vec<Shape> { slots.iter().map(|slot| slot.shape).collect() };
-        let (input_shapes, output_shapes) = (shapes(&inputs), shapes(&step.outputs));
+        let inputs: Vec<Slot> = (0..step.inputs.len()).filter_map(|i| step.input_slot(i).copied()).collect();
+        let (input_shapes, output_shapes) = step.shapes();
         let cost = step.op.cost(&input_shapes, &output_shapes);
         let accesses = step.op.accesses(&Usage {
             inputs: &input_shapes,

@@ -30,8 +30,8 @@ use crate::{Error, Result};
 /// weights. A block's is that of `gradpath bench`: mean square, backward, SGD.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The network, or a block: conv1, conv3, bottleneck, resx, csp, csp-fusion-first, csp-fusion-last, prn,
-    /// elan, dense, sparse, osa
+    /// The network, or a block: conv1, conv3, bottleneck, resx, csp, csp-fusion-first, csp-fusion-last,
+    /// csp-partial, prn, elan, dense, sparse, osa
     #[arg(value_name = "NET")]
     what: String,
     /// Input size in pixels: 416, or width and height as 416x320 [default: the network's own; of a block 80]

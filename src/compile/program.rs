@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{MemoryReport, ProcessorKind};
 use crate::graph::{Mode, Pass};
-use crate::ops::Op;
+use crate::ops::{Cost, Op};
 use crate::tensor::{DType, Shape};
 
 /// Bytes of the arena's unit.
@@ -102,6 +102,20 @@ impl Step {
             true => self.op.name().to_owned(),
             false => format!("{} in {}", self.op.name(), self.scope),
         }
+    }
+
+    /// The shapes of its inputs and of its outputs.
+    pub fn shapes(&self) -> (Vec<Shape>, Vec<Shape>) {
+        let outputs = self.outputs.iter().map(|slot| slot.shape).collect();
+        let inputs =
+            (0..self.inputs.len()).filter_map(|i| self.input_slot(i)).map(|slot| slot.shape).collect();
+        (inputs, outputs)
+    }
+
+    /// What the op costs at these shapes.
+    pub fn cost(&self) -> Cost {
+        let (inputs, outputs) = self.shapes();
+        self.op.cost(&inputs, &outputs)
     }
 }
 

@@ -151,6 +151,26 @@ fn a_split_whose_half_crosses_the_stage_copies_nothing() {
 }
 
 #[test]
+fn a_half_that_ran_through_sums_is_written_beside_the_half_that_crosses() {
+    let mut graph = Graph::new(Mode::Inference);
+    let x = graph.input("whole", Shape::new(1, 4, 4, 8)).unwrap();
+    let (mut inside, crossing) =
+        (slice::trace(&mut graph, x, 0..4).unwrap(), slice::trace(&mut graph, x, 4..8).unwrap());
+    let terms = producers(&mut graph, 3, 4);
+    for term in terms {
+        inside = add::trace(&mut graph, inside, term).unwrap();
+    }
+    let joined = concat::trace(&mut graph, &[inside, crossing]).unwrap();
+    graph.output("y", joined).unwrap();
+    let program = compile(&graph, Options::new(Processor::Reference)).unwrap();
+    assert_eq!(copies(&program), 0);
+    // The input's buffer is the output's, and one term is alive beside it.
+    let (input, output) = (program.inputs.iter().find(|i| i.0 == "whole").unwrap().1, program.outputs[0].1);
+    assert_eq!((input.memory, input.offset), (output.memory, output.offset));
+    compare(&graph, Options::new(Processor::Reference), 1);
+}
+
+#[test]
 fn a_value_that_two_concats_want_is_copied_once_and_reported() {
     let mut graph = Graph::new(Mode::Inference);
     let p = producers(&mut graph, 3, 8);

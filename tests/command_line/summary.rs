@@ -105,7 +105,7 @@ fn unknown_networks_and_sizes() {
     assert_eq!(
         fails(words("summary resnet")),
         "there is no block and no network \"resnet\"; use some of conv1, conv3, bottleneck, resx, csp, \
-         csp-fusion-first, csp-fusion-last, prn, elan, dense, sparse, osa, elan-nano, csp-nano, prn-nano, \
+         csp-fusion-first, csp-fusion-last, csp-partial, prn, elan, dense, sparse, osa, elan-nano, csp-nano, prn-nano, \
          yolov7-tiny"
     );
     assert_eq!(
