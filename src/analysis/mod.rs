@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod cost;
+pub mod kernels;
 mod layers;
 mod loss;
 pub mod meter;

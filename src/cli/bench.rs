@@ -6,14 +6,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::measure::{
-    COLORS, Described, Dot, billions, bytes, candidates, ceiling_lines, ceilings, mode, roofline, save_csv,
-    seconds, share, time,
+    BLOCK_CHANNELS, BLOCK_SIZE, BlockOptions, COLORS, Described, Dot, billions, bytes, candidates,
+    ceiling_lines, ceilings, mode, roofline, save_csv, seconds, time,
 };
 use super::options::{DeviceOptions, Size, count};
 use super::output::{print, print_json};
 use crate::analysis::bench::{Measurement, compare};
+use crate::analysis::meter::{Meter, ProcessMeter};
 use crate::analysis::roofline::Ceilings;
-use crate::analysis::workload::{BlockName, BlockSpec, Subject, SubjectName, Workload};
+use crate::analysis::workload::{Subject, SubjectName, Workload};
 use crate::report::{
     Align, BarChart, BarRow, BarSeries, Chart, Color, Layout, Progress, Table, Unit, check_chart_name,
     plot_sheet,
@@ -42,15 +43,8 @@ pub struct Args {
     /// Images a batch; several by comma
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1", value_parser = count)]
     batch: Vec<usize>,
-    /// Residual blocks, units or layers of a block; groups of ELAN
-    #[arg(long, value_name = "N", default_value = "2", value_parser = count)]
-    layers: usize,
-    /// Units in each of ELAN's groups
-    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
-    depth: usize,
-    /// The share of the channels that runs through a CSP block, or that PRN's identity is added to
-    #[arg(long, value_name = "SHARE", default_value = "0.5", value_parser = share)]
-    split: f64,
+    #[command(flatten)]
+    block: BlockOptions,
     /// Classes of a network's heads
     #[arg(long, value_name = "N", default_value = "80", value_parser = count)]
     classes: usize,
@@ -78,6 +72,8 @@ pub struct Args {
 struct Json<'a> {
     device: &'a str,
     ceilings: &'a Ceilings,
+    /// How bytes were counted, or why they were not.
+    counted: String,
     workloads: &'a [Measured],
 }
 
@@ -126,7 +122,12 @@ pub fn run(args: &Args) -> Result<()> {
         plot_sheet(path, &charts(&device, &ceilings, &measured))?;
     }
     if args.json {
-        return print_json(&Json { device: &device, ceilings: &ceilings, workloads: &measured });
+        return print_json(&Json {
+            device: &device,
+            ceilings: &ceilings,
+            counted: ProcessMeter::new().how(),
+            workloads: &measured,
+        });
     }
     print(&text(&device, &ceilings, &measured))
 }
@@ -143,13 +144,13 @@ fn workloads(args: &Args) -> Result<Vec<Workload>> {
     let mut workloads = Vec::new();
     for name in names {
         let (channels, size) = match name {
-            SubjectName::Block(_) => (or(&args.channels, 64), Size { width: 80, height: 80 }),
+            SubjectName::Block(_) => (or(&args.channels, BLOCK_CHANNELS), BLOCK_SIZE),
             SubjectName::Network(network) => (vec![3], Size::of(&network)),
         };
         let sizes = if args.size.is_empty() { vec![size] } else { args.size.clone() };
         for &channels in &channels {
             let subject = match name {
-                SubjectName::Block(name) => Subject::Block(spec(args, name, channels)),
+                SubjectName::Block(name) => Subject::Block(args.block.spec(name, channels)),
                 SubjectName::Network(network) => Subject::Network { network, classes: args.classes },
             };
             for size in &sizes {
@@ -163,17 +164,14 @@ fn workloads(args: &Args) -> Result<Vec<Workload>> {
     Ok(workloads)
 }
 
-fn spec(args: &Args, name: BlockName, channels: usize) -> BlockSpec {
-    BlockSpec { name, channels, layers: args.layers, depth: args.depth, share: args.split }
-}
-
 /// What stands below the tables.
 const LEGEND: &str = "\
 time: the median, ± half of what the middle half of the runs spreads; ratio: to the fused one's.
 GFLOP: a multiply-add is 2, by definition of the ops (an algorithm may need fewer: Winograd's does).
 moved: operands of all kernels, each once; what stays in a cache moves faster than a copy of memory.
 %: of the ceiling. bound: the ceiling that the roofline's time is of. planned, held: bytes of arena,
-parameters and states by the compiler's plan, and as the device holds them.
+parameters and states by the compiler's plan, and as the device holds them. --json and --csv also
+have what the process allocated, had resident, and read and wrote where that can be counted.
 ";
 
 fn text(device: &str, ceilings: &Ceilings, measured: &[Measured]) -> String {
@@ -258,7 +256,7 @@ fn charts(device: &str, ceilings: &Ceilings, measured: &[Measured]) -> Vec<Chart
 fn dots(measured: &[Measured]) -> Vec<Dot> {
     let dot = |m: &Measured, one: &Measurement| Dot {
         name: format!("{} {}", label(&m.described), one.name),
-        flops_per_byte: one.predicted.flops / one.predicted.bytes.max(1) as f64,
+        flops_per_byte: one.predicted.intensity,
         flops_per_second: one.flops_per_second,
         color: SERIES[series_of(&one.name)].2,
     };

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::options::{Size, count};
 use crate::Result;
 use crate::analysis::bench::{Candidate, Measurement};
 use crate::analysis::roofline::Ceilings;
-use crate::analysis::workload::{Subject, Traced, Workload};
+use crate::analysis::workload::{BlockName, BlockSpec, Subject, Traced, Workload};
 use crate::compile::{Options, Processor};
 use crate::device::Device;
 use crate::graph::Mode;
@@ -24,6 +25,32 @@ pub const COLORS: [Color; 4] = [[0, 114, 178], [230, 159, 0], [0, 158, 115], [20
 
 /// Seconds that the measurement of the ceilings may take, each.
 const CEILING_SECONDS: f64 = 0.5;
+
+/// How a block is made.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct BlockOptions {
+    /// Residual blocks, units or layers of a block; groups of ELAN
+    #[arg(long, value_name = "N", default_value = "2", value_parser = count)]
+    pub layers: usize,
+    /// Units in each of ELAN's groups
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
+    pub depth: usize,
+    /// The share of the channels that runs through a CSP block, or that PRN's identity is added to
+    #[arg(long, value_name = "SHARE", default_value = "0.5", value_parser = share)]
+    pub split: f64,
+}
+
+impl BlockOptions {
+    /// The block `name` so made, for `channels` that enter.
+    pub fn spec(&self, name: BlockName, channels: usize) -> BlockSpec {
+        BlockSpec { name, channels, layers: self.layers, depth: self.depth, share: self.split }
+    }
+}
+
+/// Channels that enter a block where nothing else is said.
+pub const BLOCK_CHANNELS: usize = 64;
+/// Height and width of what enters a block where nothing else is said.
+pub const BLOCK_SIZE: Size = Size { width: 80, height: 80 };
 
 /// Parses seconds of measurement: 0 to an hour.
 pub fn seconds(text: &str) -> Result<f64> {
@@ -192,7 +219,7 @@ impl Described {
                 mode,
                 input,
                 layers: Some(spec.layers),
-                depth: (spec.name == crate::analysis::workload::BlockName::Elan).then_some(spec.depth),
+                depth: (spec.name == BlockName::Elan).then_some(spec.depth),
                 split: spec.name.has_share().then_some(spec.share),
             },
         }
@@ -215,7 +242,7 @@ impl Described {
 }
 
 /// The columns of `--csv`.
-pub const COLUMNS: [&str; 30] = [
+pub const COLUMNS: [&str; 36] = [
     "device",
     "what",
     "variant",
@@ -235,8 +262,14 @@ pub const COLUMNS: [&str; 30] = [
     "time_ratio",
     "flops",
     "bytes",
+    "intensity",
+    "cio",
     "planned_bytes",
     "held_bytes",
+    "allocated_peak_bytes",
+    "resident_peak_bytes",
+    "counted_read_bytes",
+    "counted_written_bytes",
     "kernels",
     "flops_per_second",
     "bytes_per_second",
@@ -282,8 +315,14 @@ pub fn save_csv<'a>(
                 m.time_ratio.to_string(),
                 m.predicted.flops.to_string(),
                 m.predicted.bytes.to_string(),
+                m.predicted.intensity.to_string(),
+                m.predicted.cio.to_string(),
                 m.predicted.planned_bytes.to_string(),
                 m.held_bytes.to_string(),
+                optional(m.allocated_peak_bytes.map(|v| v.to_string())),
+                optional(m.resident_peak_bytes.map(|v| v.to_string())),
+                optional(m.counted_bytes.map(|v| v.0.to_string())),
+                optional(m.counted_bytes.map(|v| v.1.to_string())),
                 m.kernels.to_string(),
                 m.flops_per_second.to_string(),
                 m.bytes_per_second.to_string(),

@@ -12,6 +12,7 @@ use super::measure::{
 use super::options::{DeviceOptions, Size, count};
 use super::output::{print, print_json};
 use crate::analysis::bench::{Candidate, Measurement, compare};
+use crate::analysis::meter::{Meter, ProcessMeter};
 use crate::analysis::roofline::Ceilings;
 use crate::analysis::workload::{BlockName, BlockSpec, Subject, Workload};
 use crate::report::{
@@ -97,6 +98,8 @@ struct Point {
 struct Json<'a> {
     device: &'a str,
     ceilings: &'a Ceilings,
+    /// How bytes were counted, or why they were not.
+    counted: String,
     points: &'a [Point],
 }
 
@@ -175,7 +178,12 @@ pub fn run(args: &Args) -> Result<()> {
         plot_sheet(path, &charts(args.what, &device, &points))?;
     }
     if args.json {
-        return print_json(&Json { device: &device, ceilings: &ceilings, points: &points });
+        return print_json(&Json {
+            device: &device,
+            ceilings: &ceilings,
+            counted: ProcessMeter::new().how(),
+            points: &points,
+        });
     }
     let mut text = format!("{device}\n{}\n", ceiling_lines(&ceilings));
     if let Some(first) = points.first() {

@@ -21,7 +21,7 @@ use place::{Placed, Window};
 pub use plan::{Plan, Request, plan};
 pub use processor::{Processor, ProcessorKind};
 pub use program::{Memory, Persistent, Program, Slot, Step, WORD};
-pub use report::{MemoryReport, Resident};
+pub use report::{MemoryItems, MemoryReport, Resident};
 
 use crate::graph::{Graph, Mode, Node, Source};
 use crate::ops::Value;

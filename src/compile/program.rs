@@ -42,6 +42,11 @@ impl Slot {
             _ => (self.shape.pixels() - 1) * self.pixel_stride + self.shape.c,
         }
     }
+
+    /// Bytes of the operand itself.
+    pub fn bytes(&self) -> usize {
+        self.shape.elements() * self.dtype.size()
+    }
 }
 
 /// A parameter or a state.
@@ -82,6 +87,17 @@ pub struct Step {
 }
 
 impl Step {
+    /// Where input `input` lies; of one that lies in an output, its channels there.
+    pub fn input_slot(&self, input: usize) -> Option<Slot> {
+        let in_place = || {
+            let pair = self.op.in_place().iter().find(|pair| pair.0 == input)?;
+            let output = self.outputs.get(pair.1)?;
+            let channels = self.op.channels_in_place(input).unwrap_or(output.shape.c);
+            Some(Slot { shape: output.shape.with_c(channels), ..*output })
+        };
+        self.inputs.get(input)?.or_else(in_place)
+    }
+
     /// The op and where it was traced, for messages: `conv in stem.0`.
     pub fn title(&self) -> String {
         match self.scope.is_empty() {
@@ -92,15 +108,9 @@ impl Step {
 
     /// The shapes of its inputs and of its outputs.
     pub fn shapes(&self) -> (Vec<Shape>, Vec<Shape>) {
-        let outputs: Vec<Shape> = self.outputs.iter().map(|slot| slot.shape).collect();
-        // One that lies in its output has the output's shape.
-        let in_place = |input: usize| {
-            let pair = self.op.in_place().iter().find(|pair| pair.0 == input);
-            let output = pair.and_then(|pair| outputs.get(pair.1)).copied().unwrap_or(Shape::scalar());
-            self.op.channels_in_place(input).map_or(output, |channels| output.with_c(channels))
-        };
-        let inputs = self.inputs.iter().enumerate();
-        let inputs = inputs.map(|(i, slot)| slot.map_or_else(|| in_place(i), |slot| slot.shape)).collect();
+        let outputs = self.outputs.iter().map(|slot| slot.shape).collect();
+        let inputs =
+            (0..self.inputs.len()).filter_map(|i| self.input_slot(i)).map(|slot| slot.shape).collect();
         (inputs, outputs)
     }
 

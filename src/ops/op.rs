@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Gradient, Io};
+use super::{Accesses, Gradient, Io, Usage};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
@@ -53,12 +53,15 @@ pub struct Cost {
     pub flops: f64,
     /// The same by Darknet's rule ("BFLOPs"): convolutions, max pooling and shortcuts only.
     pub darknet_flops: f64,
+    /// HarDNet's convolutional input/output (Chao et al. 2019): the elements that forward convolutions take in
+    /// and put out, weights not counted; 0 of all that is none.
+    pub cio: f64,
 }
 
 impl Cost {
     /// `flops` that Darknet does not count.
     pub fn flops(flops: f64) -> Self {
-        Cost { flops, darknet_flops: 0.0 }
+        Cost { flops, ..Cost::default() }
     }
 }
 
@@ -94,6 +97,11 @@ pub trait Op: fmt::Debug + Send + Sync + Any {
 
     /// What the op costs.
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost;
+
+    /// What the op's kernels read and write of its operands: each once, where it takes one pass over all of them.
+    fn accesses(&self, usage: &Usage<'_>) -> Accesses {
+        Accesses::once(usage)
+    }
 
     /// Writes the backward of a node onto `tape`: for each input the gradient of the loss, given
     /// that of each output (`None` where the output does not reach the loss).

@@ -193,7 +193,8 @@ impl Op for Conv {
             + per(self.statistics, y.elements(), 3.0);
         // Darknet counts a shortcut by its output, at batch 1 as everything.
         let shortcut = if residual > 0 { y.elements() as f64 } else { 0.0 };
-        Cost { flops: conv + fused, darknet_flops: conv + shortcut }
+        let cio = (x.elements() + y.elements()) as f64;
+        Cost { flops: conv + fused, darknet_flops: conv + shortcut, cio }
     }
 
     fn gradient(

@@ -117,7 +117,11 @@ impl Op for ConvChain {
         let first = self.first.cost(&inputs[..self.second_weight()], &[middle]);
         let second = [&[middle], &inputs[self.second_weight()..]].concat();
         let second = self.second.cost(&second, &outputs[..1]);
-        Cost { flops: first.flops + second.flops, darknet_flops: first.darknet_flops + second.darknet_flops }
+        Cost {
+            flops: first.flops + second.flops,
+            darknet_flops: first.darknet_flops + second.darknet_flops,
+            cio: first.cio + second.cio,
+        }
     }
 
     fn makes_maps(&self) -> bool {
