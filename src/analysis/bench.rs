@@ -31,6 +31,8 @@ pub struct Candidate {
 /// What a program costs before it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Predicted {
+    /// Parameters that are learned by gradient.
+    pub parameters: usize,
     /// Floating-point operations of the traced step, a multiply-add counted as 2.
     pub flops: f64,
     /// Bytes between its kernels and memory: each operand of each kernel once.
@@ -43,6 +45,7 @@ impl Predicted {
     /// Reads it off `graph` and the program compiled from it.
     pub fn new(graph: &Graph, program: &Program) -> Self {
         Predicted {
+            parameters: graph.parameters().map(|(_, info)| info.shape.elements()).sum(),
             flops: cost::operations(graph).mac2,
             bytes: cost::moved_bytes(program),
             planned_bytes: program.report.total_bytes(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::measure::{
-    COLORS, Described, billions, bytes, candidates, ceiling_lines, ceilings, mode, per_second, save_csv,
-    seconds, share, time,
+    COLORS, Described, billions, bytes, ceiling_lines, ceilings, mode, per_second, save_csv, seconds, share,
+    time,
 };
 use super::options::{DeviceOptions, Size, count};
 use super::output::{print, print_json};
@@ -19,6 +19,7 @@ use crate::report::{
     check_chart_name, plot_sheet,
 };
 use crate::tensor::Shape;
+use crate::train::candidates;
 use crate::{Error, Result};
 
 /// Measure blocks and networks: time beside operations, bytes, memory and the device's ceilings

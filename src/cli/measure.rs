@@ -1,21 +1,18 @@
 //! What `bench` and `sweep` share: options, candidates, and how their numbers are written.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::Result;
-use crate::analysis::bench::{Candidate, Measurement};
+use crate::analysis::bench::Measurement;
 use crate::analysis::roofline::Ceilings;
-use crate::analysis::workload::{Subject, Traced, Workload};
-use crate::compile::{Options, Processor};
+use crate::analysis::workload::{Subject, Workload};
 use crate::device::Device;
 use crate::graph::Mode;
 use crate::report::{Color, number};
 use crate::tensor::Shape;
-use crate::train::MeasuredStep;
 use crate::{Error, format::csv};
 
 /// The colors of what was fused, of what was not, of the stage without the block, and of what was fused
@@ -71,37 +68,6 @@ pub fn per_second(value: f64, unit: &str) -> String {
     };
     let decimals = if scaled < 9.995 { 2 } else { usize::from(scaled < 99.95) };
     format!("{scaled:.decimals$} {prefix}{unit}/s")
-}
-
-/// The candidates of `workload`: fused; with `unfused` also fused within layers only (which is the same on
-/// devices without kernels for whole blocks), and every node as it was traced; and of a block, the same stage
-/// without what the block is about.
-///
-/// # Errors
-/// Where the workload cannot take its input.
-pub fn candidates(workload: &Workload, mode: Mode, unfused: bool) -> Result<Vec<Candidate>> {
-    let is_block = matches!(workload.subject, Subject::Block(_));
-    let step = |traced: Traced| MeasuredStep::new(traced, is_block);
-    let MeasuredStep { graph, feeds } = step(workload.trace(mode)?)?;
-    let graph = Arc::new(graph);
-    let candidate = |name: &str, options: fn(Processor) -> Options| Candidate {
-        name: name.to_owned(),
-        graph: graph.clone(),
-        options,
-        feeds: feeds.clone(),
-    };
-    let mut candidates = vec![candidate("fused", Options::new)];
-    if unfused {
-        let by_layer = |processor| Options { fuse_blocks: None, ..Options::new(processor) };
-        candidates.push(candidate("by layer", by_layer));
-        candidates.push(candidate("unfused", Options::plain));
-    }
-    if let Some((name, traced)) = workload.trace_without(mode)? {
-        let MeasuredStep { graph, feeds } = step(traced)?;
-        let (name, graph) = (name.to_owned(), Arc::new(graph));
-        candidates.push(Candidate { name, graph, options: Options::new, feeds });
-    }
-    Ok(candidates)
 }
 
 /// A workload in the words and numbers of the files.
@@ -162,7 +128,7 @@ impl Described {
 }
 
 /// The columns of `--csv`.
-pub const COLUMNS: [&str; 30] = [
+pub const COLUMNS: [&str; 31] = [
     "device",
     "what",
     "variant",
@@ -180,6 +146,7 @@ pub const COLUMNS: [&str; 30] = [
     "lower_quartile_seconds",
     "upper_quartile_seconds",
     "time_ratio",
+    "parameters",
     "flops",
     "bytes",
     "planned_bytes",
@@ -227,6 +194,7 @@ pub fn save_csv<'a>(
                 m.time.lower_quartile.to_string(),
                 m.time.upper_quartile.to_string(),
                 m.time_ratio.to_string(),
+                m.predicted.parameters.to_string(),
                 m.predicted.flops.to_string(),
                 m.predicted.bytes.to_string(),
                 m.predicted.planned_bytes.to_string(),
