@@ -164,6 +164,9 @@ def main():
             times = ", ".join(f"{row['variant']} {workloads.duration(float(row['seconds']))}"
                               for row in measured if row["seconds"])
             print(f"{name}: {times} (took {took:.0f} s)", flush=True)
+            if any(row["seconds"] == "" for row in measured):
+                failed = True
+                print(said[-2000:], flush=True)
         # What failed before, and was tried again.
         rows = [row for row in rows if row["seconds"] != "" or not is_of(row, step)]
         rows += [{"side": side, "dtype": dtype, **row} for row in measured]
