@@ -1,16 +1,25 @@
 //! The convolutions of YOLOv7-tiny at 416×416, in all directions, in GFLOP/s and as a share of what
 //! this machine's multipliers can do.
 //!
-//! `cargo bench --bench conv` prints a table (the best of several runs of each), then times a few
-//! typical layers with criterion. `-- --quick` makes both short; `-- --table` prints only the table;
-//! `-- --batch 8` sets the images per batch, `-- --threads 1` the threads, and `-- --only '(3, 1, 13,'`
-//! picks layers (kernel, stride, side, c_in, c_out, count); `-- --simd avx2` lowers the instruction set,
-//! `-- --activation silu` changes the activation.
+//! `cargo bench --bench conv` prints a table of them (the best of several runs of each, and the workspace it
+//! needs), then the table that all benches have, of the blocks that are convolutions in a row: time, operations,
+//! bytes moved, bytes held. Then it times a few typical layers, and the blocks, with criterion. Options and
+//! baselines: [`common`]. `-- --only '(3, 1, 13,'` picks layers by (kernel, stride, side, c_in, c_out, count),
+//! `-- --simd avx2` lowers the instruction set, `-- --activation silu` changes the activation.
 
+mod common;
+
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use common::{
+    Item, block,
+    options::{self, Options},
+};
 use criterion::{BenchmarkId, Criterion, Throughput};
+use gradpath::Result;
 use gradpath::analysis::roofline::Ceilings;
+use gradpath::analysis::workload::BlockName;
 use gradpath::device::Device;
 use gradpath::ops::conv::{Geometry, cpu};
 use gradpath::runtime::{Activation, Cpu, SimdLevel};
@@ -150,12 +159,13 @@ impl Bench {
     }
 }
 
-/// The shortest of the runs that fit `budget` (at least 3), in seconds.
+/// The shortest of the runs that fit `budget` (at least 3; one where there is none), in seconds.
 fn best(budget: Duration, mut run: impl FnMut()) -> f64 {
     let start = Instant::now();
     let mut shortest = f64::INFINITY;
     let mut runs = 0;
-    while runs < 3 || start.elapsed() < budget {
+    let fewest = if budget.is_zero() { 1 } else { 3 };
+    while runs < fewest || start.elapsed() < budget {
         let run_start = Instant::now();
         run();
         shortest = shortest.min(run_start.elapsed().as_secs_f64());
@@ -174,7 +184,7 @@ const RUNS: [(&str, Run); 4] = [
 ];
 
 fn table(cpu: &Cpu, batch: usize, budget: Duration, only: &str, activation: Activation) {
-    let ceiling = Ceilings::compute(&Device::Cpu(cpu.clone()), Duration::from_millis(800));
+    let ceiling = Ceilings::compute(&Device::Cpu(cpu.clone()), 2 * budget);
     let peak = ceiling.expect("a loop of multiply-adds runs").per_second;
     println!("{} threads, {}, peak {:.1} GFLOP/s, batch {batch}", cpu.threads(), cpu.simd(), peak / 1e9);
     println!(
@@ -218,49 +228,47 @@ fn table(cpu: &Cpu, batch: usize, budget: Duration, only: &str, activation: Acti
     println!("{:28} {:9}  {line}", "", "");
 }
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    let number = |name: &str, otherwise: usize| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.and_then(|i| arguments.get(i + 1)?.parse().ok()).unwrap_or(otherwise)
-    };
-    if has("--test") {
-        return;
-    }
-    let word = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.and_then(|i| arguments.get(i + 1)).map_or("", String::as_str)
-    };
-    let level = match word("--simd") {
-        "portable" => SimdLevel::Portable,
-        "avx2" => SimdLevel::Avx2,
-        _ => SimdLevel::detect(),
-    };
-    let activation = Activation::ALL.into_iter().find(|a| a.to_string() == word("--activation"));
-    let activation = activation.unwrap_or(Activation::Leaky);
-    let cpu = Cpu::with_simd(number("--threads", 0), level).expect("threads start");
-    let batch = number("--batch", 1);
-    let quick = has("--quick");
-    let only = word("--only");
-    table(&cpu, batch, Duration::from_millis(if quick { 60 } else { 400 }), only, activation);
-    if has("--table") {
-        return;
-    }
-    let (samples, seconds) = if quick { (10, 1) } else { (30, 3) };
-    let mut criterion = Criterion::default()
-        .without_plots()
-        .sample_size(samples)
-        .measurement_time(Duration::from_secs(seconds));
+fn bench(criterion: &mut Criterion, cpu: &Cpu, batch: usize, activation: Activation) {
     let mut group = criterion.benchmark_group("conv");
     for layer in [&LAYERS[6], &LAYERS[7], &LAYERS[12]] {
-        let mut bench = Bench::new(&cpu, batch, activation, layer);
+        let mut bench = Bench::new(cpu, batch, activation, layer);
         group.throughput(Throughput::Elements(bench.flops() as u64));
         for (name, run) in RUNS {
             let (kernel, _, side, c_in, c_out, _) = *layer;
             let id = BenchmarkId::new(name, format!("{kernel}x{kernel} {side}² {c_in}→{c_out}"));
-            group.bench_function(id, |b| cpu.install(|| b.iter(|| run(&mut bench, &cpu))));
+            group.bench_function(id, |b| cpu.install(|| b.iter(|| run(&mut bench, cpu))));
         }
     }
     group.finish();
+}
+
+fn main() -> Result<ExitCode> {
+    let options = Options::read(&["--simd", "--activation"]);
+    let level = match options.value("--simd") {
+        Some("portable") => SimdLevel::Portable,
+        Some("avx2") => SimdLevel::Avx2,
+        _ => SimdLevel::detect(),
+    };
+    let wanted = options.value("--activation");
+    let activation = Activation::ALL.into_iter().find(|a| Some(a.to_string().as_str()) == wanted);
+    let activation = activation.unwrap_or(Activation::Leaky);
+    let cpu = Cpu::with_simd(options.number("--threads").unwrap_or(0), level)?;
+    let batch = options.number("--batch").unwrap_or(1).max(1);
+    if !options.listing {
+        // Four runs of each of the layers: a fifth of what the blocks get.
+        table(&cpu, batch, options.budget() / 5, options.value("--only").unwrap_or(""), activation);
+    }
+    if !options.table_only() {
+        bench(&mut options::criterion(), &cpu, batch, activation);
+    }
+    let items: Vec<Item> = [
+        block(BlockName::Conv1, 64, 80, 2, 1),
+        block(BlockName::Conv3, 64, 80, 2, 1),
+        block(BlockName::Bottleneck, 64, 80, 2, 1),
+        block(BlockName::ResX, 64, 80, 2, 1),
+        block(BlockName::Dense, 64, 80, 4, 1),
+        block(BlockName::Sparse, 64, 80, 4, 1),
+    ]
+    .concat();
+    common::run("conv blocks", &options, &items, |_| Ok(()))
 }

@@ -3,18 +3,131 @@
 //!
 //!     cargo run --release --example speed -- [--network yolov7-tiny] [--training] [--size 416]
 //!         [--batch 1] [--threads 0] [--seconds 10] [--profile [--steps]]
-
-#[path = "../benches/workload/mod.rs"]
-mod workload;
+//!
+//! A training step is that of `benches/peers/training.py`: the loss is Σ over heads of mean(head²), the optimiser
+//! SGD with Nesterov momentum 0.937 and weight decay 5e-4.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use gradpath::device::Device;
+use gradpath::analysis::cost::operations;
+use gradpath::analysis::workload::{self, Subject};
+use gradpath::device::{Device, Session};
 use gradpath::graph::Mode;
-use gradpath::{Error, Result};
-use workload::{Prepared, Workload};
+use gradpath::tensor::{Shape, Tensor};
+use gradpath::train::MeasuredStep;
+use gradpath::{Error, Result, zoo};
+
+/// Classes of the heads: those of COCO.
+const CLASSES: usize = 80;
+
+/// What is run.
+#[derive(Clone, Copy, Debug)]
+struct Workload {
+    /// A network of the zoo.
+    network: &'static str,
+    /// Training or inference.
+    mode: Mode,
+    /// Height and width of the images.
+    size: usize,
+    /// Images at a time.
+    batch: usize,
+}
+
+/// A workload that is ready to run.
+struct Prepared {
+    /// The session: parameters set, the scalars and images not.
+    session: Box<dyn Session>,
+    feeds: Vec<(String, Tensor)>,
+    /// Operations of a run by Darknet's count; a training step is three times the forward's.
+    flops: f64,
+}
+
+impl Workload {
+    fn trace(&self, mode: Mode) -> Result<workload::Traced> {
+        let subject = Subject::Network { network: zoo::find(self.network)?, classes: CLASSES };
+        workload::Workload { subject, input: Shape::new(self.batch, self.size, self.size, 3) }.trace(mode)
+    }
+
+    /// Traces, compiles and loads it.
+    ///
+    /// # Errors
+    /// Where the size does not suit the network, or memory cannot be had.
+    fn prepare(&self, device: &Device) -> Result<Prepared> {
+        let MeasuredStep { graph, feeds } = MeasuredStep::new(self.trace(self.mode)?, false)?;
+        let session = device.begin(&graph, 0)?;
+        let forward = operations(&self.trace(Mode::Inference)?.graph).darknet;
+        let flops = forward * if self.mode == Mode::Training { 3.0 } else { 1.0 };
+        Ok(Prepared { session, feeds, flops })
+    }
+}
+
+impl Prepared {
+    /// Feeds everything that a run reads.
+    ///
+    /// # Errors
+    /// None where the session was made by [`Workload::prepare`].
+    fn feed(&mut self) -> Result<()> {
+        self.feeds.iter().try_for_each(|(name, tensor)| self.session.feed(name, tensor))
+    }
+
+    /// Feeds, runs and reads what comes out: what a user waits for.
+    ///
+    /// # Errors
+    /// As the session's.
+    fn run(&mut self) -> Result<()> {
+        self.feed()?;
+        self.session.run()?;
+        let names: Vec<String> =
+            self.session.program().outputs.iter().map(|(name, _)| name.clone()).collect();
+        names.iter().try_for_each(|name| self.session.output(name).map(|_| ()))
+    }
+
+    /// The runs that fit `budget` (at least 3), after `warmup` runs.
+    ///
+    /// # Errors
+    /// As [`Prepared::run`].
+    fn time(&mut self, warmup: usize, budget: Duration) -> Result<Times> {
+        (0..warmup).try_for_each(|_| self.run())?;
+        let start = Instant::now();
+        let (mut wall, mut processor) = (Vec::new(), Vec::new());
+        while wall.len() < 3 || start.elapsed() < budget {
+            let (run, before) = (Instant::now(), processor_seconds());
+            self.run()?;
+            wall.push(run.elapsed().as_secs_f64());
+            processor.push(processor_seconds() - before);
+        }
+        wall.sort_by(f64::total_cmp);
+        processor.sort_by(f64::total_cmp);
+        Ok(Times { wall, processor })
+    }
+}
+
+/// Seconds of each run, the shortest first.
+struct Times {
+    /// By the clock on the wall.
+    wall: Vec<f64>,
+    /// That threads of this process ran, all together: what other processes do lengthens it little.
+    processor: Vec<f64>,
+}
+
+impl Times {
+    /// The run in the middle, by the clock on the wall.
+    fn median(&self) -> f64 {
+        self.wall[self.wall.len() / 2]
+    }
+}
+
+/// Seconds that threads of this process have run so far (Linux; 0 elsewhere).
+fn processor_seconds() -> f64 {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    let nanoseconds = threads.flatten().filter_map(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    nanoseconds.sum::<f64>() / 1e9
+}
 
 struct Options {
     workload: Workload,
@@ -34,7 +147,7 @@ fn options() -> Result<Options> {
         }
         None => Ok(otherwise),
     };
-    let network = gradpath::zoo::find(value("--network").unwrap_or("yolov7-tiny"))?;
+    let network = zoo::find(value("--network").unwrap_or("yolov7-tiny"))?;
     let mode = if has("--training") { Mode::Training } else { Mode::Inference };
     let workload = Workload {
         network: network.name,
@@ -62,7 +175,7 @@ fn memory_bytes(field: &str) -> u64 {
 /// Each op's shortest time over the runs, summed by op (or listed by step).
 fn profile(prepared: &mut Prepared, budget: Duration, by_step: bool) -> Result<()> {
     prepared.run()?;
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     let mut least: Vec<Duration> = Vec::new();
     while least.is_empty() || start.elapsed() < budget {
         prepared.feed()?;

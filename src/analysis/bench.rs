@@ -32,6 +32,8 @@ pub struct Candidate {
 /// What a program costs before it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Predicted {
+    /// Parameters that are learned by gradient.
+    pub parameters: usize,
     /// Floating-point operations of the traced step, a multiply-add counted as 2.
     pub flops: f64,
     /// Bytes between its kernels and memory ([`super::kernels`]).
@@ -49,6 +51,7 @@ impl Predicted {
     pub fn new(graph: &Graph, program: &Program) -> Self {
         let (traced, bytes) = (cost::nodes(graph), cost::moved_bytes(program));
         Predicted {
+            parameters: graph.parameters().map(|(_, info)| info.shape.elements()).sum(),
             flops: traced.flops.mac2,
             bytes,
             intensity: traced.flops.mac2 / bytes.max(1) as f64,

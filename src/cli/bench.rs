@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::measure::{
-    BLOCK_CHANNELS, BLOCK_SIZE, BlockOptions, COLORS, Described, Dot, billions, bytes, candidates,
-    ceiling_lines, ceilings, mode, roofline, save_csv, seconds, time,
+    BLOCK_CHANNELS, BLOCK_SIZE, BlockOptions, COLORS, Described, Dot, billions, bytes, ceiling_lines,
+    ceilings, mode, roofline, save_csv, seconds, time,
 };
 use super::options::{DeviceOptions, Size, count};
 use super::output::{print, print_json};
@@ -20,6 +20,7 @@ use crate::report::{
     plot_sheet,
 };
 use crate::tensor::Shape;
+use crate::train::candidates;
 use crate::{Error, Result};
 
 /// Measure blocks and networks: time beside operations, bytes, memory and the device's ceilings

@@ -1,22 +1,19 @@
 //! What `bench` and `sweep` share: options, candidates, and how their numbers are written.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::options::{Size, count};
 use crate::Result;
-use crate::analysis::bench::{Candidate, Measurement};
+use crate::analysis::bench::Measurement;
 use crate::analysis::roofline::Ceilings;
-use crate::analysis::workload::{BlockName, BlockSpec, Subject, Traced, Workload};
-use crate::compile::{Options, Processor};
+use crate::analysis::workload::{BlockName, BlockSpec, Subject, Workload};
 use crate::device::Device;
 use crate::graph::Mode;
 use crate::report::{Color, Plot, Series, number};
 use crate::tensor::Shape;
-use crate::train::MeasuredStep;
 use crate::{Error, format::csv};
 
 /// The colors of what was fused, of what was not, of the stage without the block, and of what was fused
@@ -153,37 +150,6 @@ pub fn roofline(ceilings: &Ceilings, dots: Vec<Dot>) -> Plot {
     }
 }
 
-/// The candidates of `workload`: fused; with `unfused` also fused within layers only (which is the same on
-/// devices without kernels for whole blocks), and every node as it was traced; and of a block, the same stage
-/// without what the block is about.
-///
-/// # Errors
-/// Where the workload cannot take its input.
-pub fn candidates(workload: &Workload, mode: Mode, unfused: bool) -> Result<Vec<Candidate>> {
-    let is_block = matches!(workload.subject, Subject::Block(_));
-    let step = |traced: Traced| MeasuredStep::new(traced, is_block);
-    let MeasuredStep { graph, feeds } = step(workload.trace(mode)?)?;
-    let graph = Arc::new(graph);
-    let candidate = |name: &str, options: fn(Processor) -> Options| Candidate {
-        name: name.to_owned(),
-        graph: graph.clone(),
-        options,
-        feeds: feeds.clone(),
-    };
-    let mut candidates = vec![candidate("fused", Options::new)];
-    if unfused {
-        let by_layer = |processor| Options { fuse_blocks: None, ..Options::new(processor) };
-        candidates.push(candidate("by layer", by_layer));
-        candidates.push(candidate("unfused", Options::plain));
-    }
-    if let Some((name, traced)) = workload.trace_without(mode)? {
-        let MeasuredStep { graph, feeds } = step(traced)?;
-        let (name, graph) = (name.to_owned(), Arc::new(graph));
-        candidates.push(Candidate { name, graph, options: Options::new, feeds });
-    }
-    Ok(candidates)
-}
-
 /// A workload in the words and numbers of the files.
 #[derive(Clone, Debug, Serialize)]
 pub struct Described {
@@ -242,7 +208,7 @@ impl Described {
 }
 
 /// The columns of `--csv`.
-pub const COLUMNS: [&str; 36] = [
+pub const COLUMNS: [&str; 37] = [
     "device",
     "what",
     "variant",
@@ -260,6 +226,7 @@ pub const COLUMNS: [&str; 36] = [
     "lower_quartile_seconds",
     "upper_quartile_seconds",
     "time_ratio",
+    "parameters",
     "flops",
     "bytes",
     "intensity",
@@ -313,6 +280,7 @@ pub fn save_csv<'a>(
                 m.time.lower_quartile.to_string(),
                 m.time.upper_quartile.to_string(),
                 m.time_ratio.to_string(),
+                m.predicted.parameters.to_string(),
                 m.predicted.flops.to_string(),
                 m.predicted.bytes.to_string(),
                 m.predicted.intensity.to_string(),

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::measure::{
-    COLORS, Described, billions, bytes, candidates, ceiling_lines, ceilings, mode, save_csv, seconds, time,
+    COLORS, Described, billions, bytes, ceiling_lines, ceilings, mode, save_csv, seconds, time,
 };
 use super::options::{DeviceOptions, Size, count};
 use super::output::{print, print_json};
@@ -20,6 +20,7 @@ use crate::report::{
     check_chart_name, plot_sheet,
 };
 use crate::tensor::Shape;
+use crate::train::candidates;
 use crate::{Error, Result};
 
 /// Measure a block over its parameter: γ of a CSP split and its truncations, PRN's mask, ELAN's groups and depth

@@ -1,10 +1,15 @@
-//! The steps that are measured: a workload's inference, and a training step that needs no labels.
+//! The steps that are measured: a workload's inference, and a training step that needs no labels; and the ways
+//! to run each that are put side by side.
+
+use std::sync::Arc;
 
 use super::optimizer::{MOMENTUM, Optimizer, RATE, trace_updates};
 use crate::Result;
+use crate::analysis::bench::Candidate;
 use crate::analysis::mean_square_loss;
-use crate::analysis::workload::{INPUT, Traced};
+use crate::analysis::workload::{INPUT, Subject, Traced, Workload};
 use crate::autograd::backward;
+use crate::compile::{Options, Processor};
 use crate::graph::{Graph, Mode};
 use crate::ops::Value;
 use crate::tensor::{Random, Shape, Tensor};
@@ -54,4 +59,35 @@ impl MeasuredStep {
         }
         Ok(MeasuredStep { graph, feeds })
     }
+}
+
+/// The candidates of `workload`: fused; with `unfused` also fused within layers only (which is the same on
+/// devices without kernels for whole blocks), and every node as it was traced; and of a block, the same stage
+/// without what the block is about.
+///
+/// # Errors
+/// Where the workload cannot take its input.
+pub fn candidates(workload: &Workload, mode: Mode, unfused: bool) -> Result<Vec<Candidate>> {
+    let is_block = matches!(workload.subject, Subject::Block(_));
+    let step = |traced: Traced| MeasuredStep::new(traced, is_block);
+    let MeasuredStep { graph, feeds } = step(workload.trace(mode)?)?;
+    let graph = Arc::new(graph);
+    let candidate = |name: &str, options: fn(Processor) -> Options| Candidate {
+        name: name.to_owned(),
+        graph: graph.clone(),
+        options,
+        feeds: feeds.clone(),
+    };
+    let mut candidates = vec![candidate("fused", Options::new)];
+    if unfused {
+        let by_layer = |processor| Options { fuse_blocks: None, ..Options::new(processor) };
+        candidates.push(candidate("by layer", by_layer));
+        candidates.push(candidate("unfused", Options::plain));
+    }
+    if let Some((name, traced)) = workload.trace_without(mode)? {
+        let MeasuredStep { graph, feeds } = step(traced)?;
+        let (name, graph) = (name.to_owned(), Arc::new(graph));
+        candidates.push(Candidate { name, graph, options: Options::new, feeds });
+    }
+    Ok(candidates)
 }

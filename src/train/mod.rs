@@ -15,7 +15,7 @@ mod weights;
 pub use config::{AugmentConfig, OptimizerKind, TrainConfig};
 pub use evaluate::{Evaluation, evaluate};
 pub use inference::detect_image;
-pub use measured::MeasuredStep;
+pub use measured::{MeasuredStep, candidates};
 pub use optimizer::{
     AVERAGE, DECAY, MOMENTUM, OPTIMIZER, Optimizer, RATE, trace_averages, trace_minimize, trace_updates,
 };

@@ -37,6 +37,8 @@ fn json_has_what_was_measured_beside_what_was_predicted() {
     assert_eq!(names, ["fused", "unfused", "residual"]);
     let number = |m: &Value, key: &str| m[key].as_f64().unwrap_or_else(|| panic!("{key} in {m}"));
     for m in measurements {
+        // Each of two residual blocks: 8 → 4 and 4 → 8, and γ and β of both. A mask has none.
+        assert_eq!(m["parameters"], 2 * (8 * 4 + 9 * 4 * 8 + 2 * 4 + 2 * 8));
         assert_eq!(m["planned_bytes"], m["held_bytes"]);
         // The program counts what it allocates: what is held, and little beside it.
         let beside = number(m, "allocated_peak_bytes") - number(m, "held_bytes");
@@ -77,6 +79,7 @@ fn tables_and_pictures_are_written_for_every_combination() {
     let header: Vec<&str> = lines.next().unwrap().split(',').collect();
     assert_eq!(header[..8], ["device", "what", "variant", "mode", "n", "h", "w", "c"]);
     assert!(header.contains(&"seconds") && header.contains(&"held_bytes") && header.contains(&"bound"));
+    assert!(header.contains(&"parameters"));
     // The device's name has a comma, and is quoted.
     let rows: Vec<Vec<&str>> =
         lines.map(|line| line.split("\",").nth(1).unwrap().split(',').collect()).collect();
