@@ -101,10 +101,11 @@ impl PixelBox {
         let rank = |b: &PixelBox| (b.count(y), b.pixels(), b.h * b.n);
         for w in 1..=y.w.min(most).min(MOST_BOX / stride[1]) {
             for h in 1..=y.h.min(most / w).min(MOST_BOX / stride[0]) {
-                let n = y.n.min(most / (w * h));
-                let all = PixelBox { n, h, w };
-                if rank(&all) < rank(&best) {
-                    best = all;
+                // Of the images, no more than it takes for as many boxes.
+                let n = y.n.div_ceil(y.n.div_ceil(most / (w * h)));
+                let next = PixelBox { n, h, w };
+                if rank(&next) < rank(&best) {
+                    best = next;
                 }
             }
         }
@@ -191,7 +192,7 @@ mod tests {
         let (pixels, count) = boxes([1, 13, 13, 64], [1, 1], 128);
         assert_eq!((pixels, count), (PixelBox { n: 1, h: 7, w: 13 }, 2));
         // Several images where one is small, one pixel where there is one.
-        assert_eq!(boxes([40, 1, 1, 64], [1, 1], 64), (PixelBox { n: 20, h: 1, w: 1 }, 2));
+        assert_eq!(boxes([100, 1, 1, 64], [1, 1], 64), (PixelBox { n: 50, h: 1, w: 1 }, 2));
         assert_eq!(boxes([1, 1, 1, 64], [1, 1], 64).1, 1);
         for y in [[3, 5, 300, 8], [1, 100, 7, 8], [9, 2, 3, 8]] {
             for (stride, most) in [([1, 1], 64), ([2, 8], 128)] {
