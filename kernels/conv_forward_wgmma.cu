@@ -1,7 +1,7 @@
-// y = act(conv(x, w) + bias) + residual on the first channels, into a channel slice, on Hopper's warpgroups. An implicit
-// GEMM: M = output pixels, N = output channels, K = (ky, kx, input channel), a step of K within one tap.
+// y = act(conv(x, w) + bias) + residual on the first channels, into a channel slice, on Hopper's warpgroups. An
+// implicit GEMM: M = output pixels, N = output channels, K = (ky, kx, input channel), a step of K within one tap.
 //
-// The pixels of a block are a box [box_n, box_h, box_w] of the output map, of at most TILE_M pixels; what a tap reads
+// The pixels of a block are a box [box_n, box_h, box_w] of the output map, of at most 64 · WARPGROUPS; what a tap reads
 // for them is a box of x, and TMA copies it as it lies, 64 channels at a time, zeros for what is outside of the map.
 // One warp begins the copies, STAGES ahead; WARPGROUPS others multiply, each 64 pixels. A stage is handed over by two
 // barriers: `full` (its bytes have come) and `empty` (each multiplying warp has done with it).
@@ -62,9 +62,11 @@ conv_forward_wgmma(const __grid_constant__ TensorMap x_map, const __grid_constan
     const int box_pixels = box_n * box_h * box_w;
 
     // No copy writes the rows behind the box; whatever is multiplied there, it must not be left undefined.
+#pragma unroll 1
     for (int stage = 0; stage < STAGES; stage++) {
         uint4* rows = reinterpret_cast<uint4*>(stages + stage * stage_bytes);
         const int chunks = row_bytes / 16;
+#pragma unroll 1
         for (int i = box_pixels * chunks + threadIdx.x; i < tile_m * chunks; i += threads) {
             rows[i] = make_uint4(0, 0, 0, 0);
         }
@@ -121,33 +123,31 @@ conv_forward_wgmma(const __grid_constant__ TensorMap x_map, const __grid_constan
     wgmma_wait<0>(sums.d);
     sums.gather_runs();
 
-#if HAS_BIAS
-#pragma unroll
-    for (int q = 0; q < sums.runs; q++) {
-        float add[sums.run];
-        load_bias(add, bias, first_channel + sums.column_of(q), c_out);
-#pragma unroll
-        for (int r = 0; r < sums.rows; r++)
-#pragma unroll
-            for (int e = 0; e < sums.run; e++) sums.at(r, q, e) += add[e];
-    }
-#endif
     const Output out = {y, y_stride, residual, residual_stride, residual_channels};
+    int pixel[sums.rows];  // of the map, −1 where the row is none
 #pragma unroll
     for (int r = 0; r < sums.rows; r++) {
         const int row = warpgroup_row + sums.row_of(r);
         Position at = position_of(row, box_h, box_w);
         at = {first.image + at.image, first.y + at.y, first.x + at.x};
-        if (row >= box_pixels || at.image >= out_n || at.y >= out_h || at.x >= out_w) continue;
-        const int pixel = pixel_of(at, out_h, out_w);
+        const bool exists = row < box_pixels && at.image < out_n && at.y < out_h && at.x < out_w;
+        pixel[r] = exists ? pixel_of(at, out_h, out_w) : -1;
+    }
 #pragma unroll
-        for (int q = 0; q < sums.runs; q++) {
-            const int channel = first_channel + sums.column_of(q);
-            if (channel >= c_out) continue;
+    for (int q = 0; q < sums.runs; q++) {
+        const int channel = first_channel + sums.column_of(q);
+        if (channel >= c_out) continue;
+        float add[sums.run] = {};
+#if HAS_BIAS
+        load_bias(add, bias, channel, c_out);
+#endif
+#pragma unroll
+        for (int r = 0; r < sums.rows; r++) {
+            if (pixel[r] < 0) continue;
             float run[sums.run];
 #pragma unroll
-            for (int e = 0; e < sums.run; e++) run[e] = sums.at(r, q, e);
-            write_run(out, pixel, channel, c_out, run);
+            for (int e = 0; e < sums.run; e++) run[e] = sums.at(r, q, e) + add[e];
+            write_run(out, pixel[r], channel, c_out, run);
         }
     }
 }

@@ -53,6 +53,8 @@ const char* const twins[] = {"common/intrinsics.cuh", "common/hopper.cuh"};
 struct Architecture {
     int sm = 75;
     bool is_specific = false;
+
+    std::string name() const { return "sm_" + std::to_string(sm) + (is_specific ? "a" : ""); }
 };
 
 struct Program {
@@ -204,8 +206,8 @@ std::vector<Entry> take_entries(std::string& text) {
 std::string table(const std::vector<Entry>& entries, const Program& program, Architecture arch) {
     std::string text =
         "\nextern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Image emulator_image = {" +
-        std::to_string(EMULATOR_INTERFACE) + "ull, " + std::to_string(arch.sm) + (arch.is_specific ? ", true" : ", false") +
-        "};\n" +
+        std::to_string(EMULATOR_INTERFACE) + "ull, " + std::to_string(arch.sm) + ", " +
+        (arch.is_specific ? "true" : "false") + "};\n" +
         "extern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Kernel emulator_kernels[] = {\n";
     for (const Entry& entry : entries)
         text += "    emulator::describe(\"" + entry.name + "\", " + entry.name + ", " +
@@ -264,7 +266,8 @@ int compile(Program& program, Architecture arch, const std::vector<std::string>&
     if (!write_file(folder.path + "/" + program.name, program.source))
         return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
     std::vector<std::string> preprocess = split(preprocess_options);
-    preprocess.insert(preprocess.end(), {EMULATOR_SOURCES "/emulator.h", "-D__CUDA_ARCH__=" + std::to_string(arch.sm * 10)});
+    preprocess.insert(preprocess.end(), {EMULATOR_SOURCES "/emulator.h"});
+    preprocess.push_back("-D__CUDA_ARCH__=" + std::to_string(arch.sm * 10));
     if (arch.is_specific) preprocess.push_back("-D__CUDA_ARCH_FEAT_SM" + std::to_string(arch.sm) + "_ALL");
     preprocess.insert(preprocess.end(), defines.begin(), defines.end());
     preprocess.insert(preprocess.end(), {program.name, "-o", "preprocessed.ii"});
@@ -285,8 +288,8 @@ int compile(Program& program, Architecture arch, const std::vector<std::string>&
     program.compiled = true;
     if (verbose)
         for (const Entry& entry : entries)
-            program.log += "ptxas info    : Compiling entry function '" + entry.name + "' for 'sm_" +
-                           std::to_string(arch.sm) + (arch.is_specific ? "a" : "") + "'\nptxas info    : Function properties for " + entry.name +
+            program.log += "ptxas info    : Compiling entry function '" + entry.name + "' for '" + arch.name() +
+                           "'\nptxas info    : Function properties for " + entry.name +
                            "\n    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
                            "ptxas info    : Used 32 registers\n";
     return NVRTC_SUCCESS;

@@ -29,7 +29,6 @@ struct BoxCopy {
     TensorMapBits map;
     int at[most_axes];
     unsigned barrier;
-    const void* pc;
 
     size_t bytes() const { return map.rows() * map.row_bytes(); }
 };
@@ -207,7 +206,6 @@ EMULATOR_API void emulator_tma_load(void* shared, const void* map, const int* at
     copy.to = emulator_shared_address(shared);
     if (copy.to % 128 != 0) refuse_copy("to shared memory that is not aligned to 128 bytes");
     std::copy(at, at + rank, copy.at);
-    copy.pc = pc;
     if (!barrier_at(barrier, &copy.barrier, pc).shown) {
         refuse_copy("for a barrier that barrier_init_fence has not shown to copies");
     }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "elements.h"
 #include "runtime.h"
 #include "tensor_map.h"
 
@@ -31,25 +32,10 @@ struct Operand {
     size_t end() const { return start + (rows / 8 - 1) * stride + 7 * span + 2 * product_k; }
 };
 
-float to_float(uint16_t bits, Element element) {
-    uint32_t result = static_cast<uint32_t>(bits) << 16;
-    if (element == element_f16) {
-        uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16, exponent = bits >> 10 & 31, mantissa = bits & 1023;
-        if (exponent == 0) {
-            float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-            return sign ? -magnitude : magnitude;
-        }
-        result = sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | mantissa << 13;
-    }
-    float value;
-    memcpy(&value, &result, 4);
-    return value;
-}
-
 float element_of(const Operand& operand, unsigned row, unsigned k, Element element) {
     uint16_t bits;
     memcpy(&bits, block.shared + operand.place(row, 2 * k), 2);
-    return to_float(bits, element);
+    return element_to_float(bits, element);
 }
 
 typedef float Eight __attribute__((vector_size(32)));
@@ -75,8 +61,9 @@ void each_share(Fiber* first, unsigned columns, Exchange exchange) {
     for (unsigned thread = 0; thread < warpgroup_threads; thread++) {
         unsigned row = thread / 32 * 16 + thread % 32 / 4, column = thread % 4 * 2;
         for (unsigned index = 0; index < columns / 2; index++) {
-            float* sum = reinterpret_cast<float*>(sums[row + 8 * (index / 2 % 2)]) + column + 8 * (index / 4) + index % 2;
-            exchange(first[thread].sums[index], *sum);
+            unsigned i = index / 2 % 2, j = index / 4, e = index % 2;
+            float* of_row = reinterpret_cast<float*>(sums[row + 8 * i]);
+            exchange(first[thread].sums[index], of_row[column + 8 * j + e]);
         }
     }
 }

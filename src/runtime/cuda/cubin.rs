@@ -197,9 +197,15 @@ pub fn check_arguments(launch: &Launch, parameters: &[Parameter]) -> Result<()> 
     let mut end = 0;
     for (index, (argument, parameter)) in launch.arguments.iter().zip(parameters).enumerate() {
         let size = argument.size();
-        let offset = usize::next_multiple_of(end, argument.alignment());
+        let taken = parameter.offset as usize;
+        // It is the address that the compiler aligns, and the first parameter's (0x210 on sm_90) is no multiple of
+        // what a tensor map is aligned to.
+        let offset = match argument {
+            Argument::TensorMap(_) if (end..end + argument.alignment()).contains(&taken) => taken,
+            _ => end.next_multiple_of(argument.alignment()),
+        };
         end = offset + size;
-        if (offset, size) != (parameter.offset as usize, parameter.size as usize) {
+        if (offset, size) != (taken, parameter.size as usize) {
             let kind = match argument {
                 Argument::Address(_) => "an address",
                 Argument::Int(_) => "an int",
@@ -344,12 +350,14 @@ ptxas info    : Used 32 registers, used 1 barriers, 160 bytes cumulative stack s
     }
 
     #[test]
-    fn a_tensor_map_lies_at_a_multiple_of_64() {
+    fn a_tensor_map_lies_where_its_address_is_aligned() {
         let map = TensorMap::new(DType::Bf16, 1 << 20, 64);
         let launch = Launch::new("t.cu", "k").int(1).tensor_map(map).address(2);
         check_arguments(&launch, &[parameter(0, 4), parameter(64, 128), parameter(192, 8)]).unwrap();
+        // As on sm_90.
+        check_arguments(&launch, &[parameter(0, 4), parameter(48, 128), parameter(176, 8)]).unwrap();
         let refused = check_arguments(&launch, &[parameter(0, 4), parameter(8, 8), parameter(16, 8)]);
         let error = refused.unwrap_err().to_string();
-        assert!(error.contains("argument 1 is a tensor map of 128 bytes at 64"), "{error}");
+        assert!(error.contains("argument 1 is a tensor map of 128 bytes"), "{error}");
     }
 }

@@ -402,6 +402,7 @@ fn file_of(_: usize) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::cuda::Launch;
 
     #[test]
     fn the_first_errors_of_a_log() {
@@ -410,6 +411,14 @@ mod tests {
         assert_eq!(first_errors(log).unwrap(), "t.cu(5): error: identifier \"x\" is undefined");
         assert_eq!(first_errors("\n  something else\n").unwrap(), "something else");
         assert_eq!(first_errors("\n"), None);
+    }
+
+    #[test]
+    fn a_specific_kernel_has_an_architecture_of_its_own() {
+        let launch = || Launch::new("t.cu", "k").define("N", 3usize);
+        let architecture = |kernel: &Kernel| options(kernel, 90).swap_remove(0);
+        assert_eq!(architecture(&launch().kernel), "--gpu-architecture=sm_90");
+        assert_eq!(architecture(&launch().specific().kernel), "--gpu-architecture=sm_90a");
     }
 
     #[cfg(target_os = "linux")]

@@ -1,5 +1,5 @@
-// c = a·bᵀ for a [rows, depth], b [columns, depth] of ELEMENT, c of floats: one warp copies boxes of both into a ring of
-// two stages, a warpgroup multiplies. A block has 56 rows, so that 8 of a stage are nobody's, and 64 columns.
+// c = a·bᵀ for a [rows, depth], b [columns, depth] of ELEMENT, c of floats: one warp copies boxes of both into a ring
+// of two stages, a warpgroup multiplies. A block has 56 rows, so that 8 of a stage are nobody's, and 64 columns.
 //
 // MISSING_WAIT, WRONG_PARITY: of the warpgroup, for a stage's bytes. MISSING_RING_WAIT: of the copying thread, for a
 // stage to be free. EARLY_RELEASE: a stage is free before its products are done. MISSING_PRODUCT_WAIT: for the last

@@ -461,6 +461,44 @@ mod tests {
     }
 
     #[test]
+    fn warpgroups_are_tried_where_they_can_be_and_chosen_nowhere() {
+        let hopper = Target { arch: 90, shared_bytes: 227 << 10, ..BF16 };
+        let x = Shape::new(1, 20, 20, 64);
+        let plain = Conv::plain(Geometry::same(3, 1), true);
+        let count = |op: &Conv, target: &Target| {
+            let ways = candidates(op, x, x.with_c(128), target);
+            ways.iter().filter(|way| matches!(way, Way::Wgmma(_))).count()
+        };
+        assert_eq!(count(&plain, &hopper), 7, "all but the tile that is twice as wide as the channels");
+        let others = [
+            (&plain, Target { arch: 100, ..hopper }),
+            (&plain, Target { map: DType::F32, ..hopper }),
+            (&Conv { statistics: true, ..plain.clone() }, hopper),
+            (&Conv { prologue: Some(Activation::Silu), ..plain.clone() }, hopper),
+            (&Conv::plain(Geometry::same(3, 1).grouped(2), true), hopper),
+        ];
+        for (op, target) in &others {
+            assert_eq!(count(op, target), 0, "{op:?} on {target:?}");
+        }
+        let first = tile::candidates(DType::Bf16).len();
+        let launch = |beside| {
+            let op = ConvCandidate { conv: plain.clone(), candidate: first };
+            op.cuda(&operands(&plain, x, 128, beside), &hopper).unwrap().remove(0)
+        };
+        let dense = launch(0);
+        assert_eq!(dense.kernel.entry, "conv_forward_wgmma");
+        // 400 pixels by boxes of 5 rows of 20, 128 channels by 128.
+        assert_eq!((dense.grid, dense.block), ([4, 1, 1], [288, 1, 1]));
+        let Argument::TensorMap(map) = dense.arguments[0] else { panic!("{dense:?}") };
+        assert_eq!(map.extent_bytes(), x.elements() as u64 * 2);
+        assert_eq!(launch(8).kernel.entry, "conv_forward_wgmma");
+        // Pixels that begin anywhere.
+        assert_eq!(launch(3).kernel.entry, "conv_forward");
+        let chosen = plain.launches(&operands(&plain, x, 128, 0), &hopper).unwrap();
+        assert_eq!(chosen[0].kernel.entry, "conv_forward");
+    }
+
+    #[test]
     fn a_depthwise_kernel_beyond_shared_memory_is_a_product() {
         let geometry = Geometry::same(101, 1).grouped(4);
         let op = Conv::plain(geometry, false);

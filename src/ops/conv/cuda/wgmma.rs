@@ -27,8 +27,10 @@ pub struct WgmmaTile {
     pub blocks: usize,
 }
 
+/// Without a model of their cost: nobody has measured one. Wider products for two warpgroups would spill.
 const TILES: &[WgmmaTile] = &[
     WgmmaTile { warpgroups: 2, n: 128, stages: 6, blocks: 1 },
+    WgmmaTile { warpgroups: 2, n: 128, stages: 3, blocks: 2 },
     WgmmaTile { warpgroups: 2, n: 64, stages: 4, blocks: 2 },
     WgmmaTile { warpgroups: 2, n: 32, stages: 5, blocks: 2 },
     WgmmaTile { warpgroups: 1, n: 256, stages: 5, blocks: 1 },
