@@ -6,9 +6,13 @@ use std::sync::Arc;
 use gradpath::analysis::workload::{BlockName, BlockSpec, Subject, Workload};
 use gradpath::device::{Device, Session};
 use gradpath::graph::{Graph, Mode};
+use gradpath::ops::Case;
 use gradpath::ops::class_loss;
+use gradpath::ops::conv::cuda::{ConvCandidate, tile};
+use gradpath::ops::conv::{Conv, Geometry};
 use gradpath::ops::matches::column;
 use gradpath::ops::matches::testing::{UNUSED, row};
+use gradpath::selftest::{CaseProgram, Variant};
 use gradpath::tensor::{DType, Shape, Tensor};
 use gradpath::train::{MeasuredStep, TrainStep};
 use gradpath::zoo;
@@ -238,4 +242,28 @@ fn a_session_that_cannot_be_opened() {
         emulated.clear();
     }
     device.session(program).unwrap();
+}
+
+/// A tensor map that the driver does not encode is a sentence too.
+#[test]
+fn a_tensor_map_that_the_driver_refuses() {
+    const INVALID_VALUE: u32 = 1;
+    let Some((emulated, cuda)) = open(90, DType::F32) else { return };
+    let device = device(&cuda, DType::Bf16);
+    let conv = Conv::plain(Geometry::same(1, 1), false);
+    let op = ConvCandidate { conv, candidate: tile::candidates(DType::Bf16).len() };
+    let case = Case::random(op, &[Shape::new(1, 4, 4, 8), Shape::new(8, 1, 1, 8)], 1).dense_inputs(&[1]);
+    let variant = Variant { map: DType::Bf16, padding: 0, in_place: false };
+    let laid_out = CaseProgram::new(&case, variant, &device.processor()).unwrap();
+    let mut session = device.session(Arc::clone(&laid_out.program)).unwrap();
+    session.load(&laid_out.state).unwrap();
+    // The weight's.
+    emulated.fail("cuTensorMapEncodeTiled", 2, INVALID_VALUE);
+    let error = session.run().expect_err("no tensor map").to_string();
+    println!("{error}");
+    for part in ["tensor map of bf16", "8 by 16 bytes (box 32)", "cannot be encoded: the driver says"] {
+        assert!(error.contains(part), "{error:?} lacks {part:?}");
+    }
+    session.run().unwrap();
+    session.state().unwrap();
 }

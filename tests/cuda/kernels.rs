@@ -1,19 +1,26 @@
 //! Every op's kernels in every case and variant, in four schedules, each access checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use gradpath::ops::{Case, cases};
+use gradpath::ops::conv::cuda::{ConvCandidate, Way, candidates};
+use gradpath::ops::{Case, Op, cases};
+use gradpath::runtime::cuda::Target;
 use gradpath::selftest::{Selection, check_case_between, kernels_of, variants};
 use gradpath::tensor::DType;
 
 use crate::device::{device, open};
 use crate::emulator::{Options, Order};
 
+/// What the emulated sm_90 is for a convolution.
+const HOPPER: Target = Target { arch: 90, multiprocessors: 4, shared_bytes: 227 << 10, map: DType::Bf16 };
+
 const MAPS: [DType; 3] = [DType::F32, DType::Bf16, DType::F16];
 
-/// Runs the cases of the ops `names` on an emulated device of architecture `sm`.
-fn check(names: &[&str], sm: u32) {
-    let Some((session, cuda)) = open(sm, DType::F32) else { return };
+/// Runs the cases of the ops `names` on an emulated device of architecture `sm`, and returns how often each kernel was
+/// launched; none where there is no emulator.
+fn check(names: &[&str], sm: u32) -> BTreeMap<String, usize> {
+    let mut kernels = BTreeMap::new();
+    let Some((session, cuda)) = open(sm, DType::F32) else { return kernels };
     let all = cases::all();
     let chosen: Vec<Case> = all.into_iter().filter(|case| names.contains(&case.op.name())).collect();
     assert!(!chosen.is_empty(), "no cases of {names:?}");
@@ -45,8 +52,11 @@ fn check(names: &[&str], sm: u32) {
                 if let Err(error) = outcome {
                     failures.push(format!("{}: {error} {}", what(), session.last_error()));
                 }
-                if let Some(launch) = session.launches().iter().find(|l| l.counts.float_atomics > 0) {
-                    failures.push(format!("{}: {} adds floats in any order", what(), launch.kernel));
+                for launch in session.launches() {
+                    if launch.counts.float_atomics > 0 {
+                        failures.push(format!("{}: {} adds floats in any order", what(), launch.kernel));
+                    }
+                    *kernels.entry(launch.kernel).or_default() += 1;
                 }
             }
         }
@@ -54,6 +64,7 @@ fn check(names: &[&str], sm: u32) {
     let shown: Vec<String> = failures.iter().take(8).cloned().collect();
     assert!(failures.is_empty(), "{} of {ran} fail, among them\n{}", failures.len(), shown.join("\n"));
     println!("{names:?}: {ran} variants in 4 schedules");
+    kernels
 }
 
 /// One test a group of ops, and a list of all that have a test.
@@ -70,7 +81,6 @@ macro_rules! groups {
 
 groups! {
     convolution: "conv";
-    convolution_candidates: "conv candidate";
     convolution_input_gradient: "conv input gradient";
     convolution_weight_gradient: "conv weight gradient";
     fused_blocks: "split conv", "conv chain";
@@ -98,9 +108,31 @@ fn turing() {
     check(&["conv", "conv input gradient", "conv weight gradient", "split conv", "conv chain"], 75);
 }
 
+/// Every way to run a convolution, those of sm_90 included.
+#[test]
+fn convolution_candidates() {
+    let kernels = check(&["conv candidate"], 90);
+    // In each aligned variant of each type, four times.
+    let is_wgmma = |case: &&Case| {
+        let Some(op) = case.op.downcast::<ConvCandidate>() else { return false };
+        let y = op.output_shapes(&case.shapes).unwrap()[0];
+        let all = candidates(&op.conv, case.shapes[0], y, &HOPPER);
+        matches!(all[op.candidate % all.len()], Way::Wgmma(_))
+    };
+    let cases = cases::all();
+    let expected: usize = [DType::Bf16, DType::F16]
+        .into_iter()
+        .flat_map(|map| cases.iter().filter(is_wgmma).flat_map(move |case| variants(case, map)))
+        .filter(|variant| variant.padding % 8 == 0)
+        .count();
+    assert!(expected >= 60, "{expected}");
+    let launched = kernels.get("conv_forward_wgmma").copied();
+    assert!(kernels.is_empty() || launched == Some(4 * expected), "{kernels:?}, not 4 · {expected}");
+}
+
 #[test]
 fn every_op_with_cases_is_tested() {
     let with_cases: BTreeSet<&str> = cases::all().iter().map(|case| case.op.name()).collect();
-    let tested: BTreeSet<&str> = TESTED.iter().copied().collect();
+    let tested: BTreeSet<&str> = TESTED.iter().copied().chain(["conv candidate"]).collect();
     assert_eq!(with_cases, tested);
 }

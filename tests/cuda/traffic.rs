@@ -17,6 +17,7 @@ use gradpath::ops::Case;
 use gradpath::ops::adamw::AdamW;
 use gradpath::ops::add::Add;
 use gradpath::ops::batch_norm::{Normalize, NormalizeGradient};
+use gradpath::ops::conv::cuda::{ConvCandidate, tile};
 use gradpath::ops::conv::{Conv, Geometry};
 use gradpath::ops::conv_chain::ConvChain;
 use gradpath::ops::gather::{Gather, Scatter};
@@ -230,7 +231,12 @@ struct ByHand {
 }
 
 fn check_by_hand(what: &str, map: DType, by_hand: &ByHand) {
-    let Some((emulated, cuda)) = open(80, DType::F32) else { return };
+    check_by_hand_on(80, what, map, by_hand);
+}
+
+/// On an emulated device of architecture `sm`; returns which kernels ran.
+fn check_by_hand_on(sm: u32, what: &str, map: DType, by_hand: &ByHand) -> Vec<String> {
+    let Some((emulated, cuda)) = open(sm, DType::F32) else { return Vec::new() };
     let variant = Variant { map, padding: 0, in_place: by_hand.in_place };
     let (moved, _) = moved(&emulated, &device(&cuda, map), &by_hand.case, variant);
     let bytes = |maps: usize, vectors: usize| (maps * map.size() + 4 * vectors) as u64;
@@ -238,6 +244,7 @@ fn check_by_hand(what: &str, map: DType, by_hand: &ByHand) {
     let written = bytes(by_hand.maps.1, by_hand.vectors.1);
     assert_eq!((moved.read, moved.written), (read, written), "{what} in {map}: {moved:?}");
     println!("{what} in {map}: {moved:?}");
+    emulated.launches().into_iter().map(|launch| launch.kernel).collect()
 }
 
 const MAPS: [DType; 3] = [DType::F32, DType::Bf16, DType::F16];
@@ -253,6 +260,26 @@ fn a_convolution_with_bias_activation_and_masked_residual() {
         let read = x.elements() + 32 * 9 * 24 + y.pixels() * mask;
         let by_hand = ByHand { case, in_place: false, maps: (read, y.elements()), vectors: (32, 0) };
         check_by_hand("convolution, bias, SiLU, masked residual", map, &by_hand);
+    }
+}
+
+/// What lies outside of the map, and the channels and pixels that fill a tile up, are not read.
+#[test]
+fn a_convolution_on_warpgroups() {
+    let (x, y, mask) = (Shape::new(2, 9, 11, 72), Shape::new(2, 9, 11, 40), 16);
+    for (kernel, map) in [(1, DType::Bf16), (3, DType::Bf16), (3, DType::F16)] {
+        let conv = Conv {
+            activation: Activation::Silu,
+            residual: true,
+            ..Conv::plain(Geometry::same(kernel, 1), true)
+        };
+        let op = ConvCandidate { conv, candidate: tile::candidates(map).len() };
+        let shapes = [x, Shape::new(40, kernel, kernel, 72), Shape::vector(40), y.with_c(mask)];
+        let case = Case::random(op, &shapes, 1).dense_inputs(&[1]).f32_inputs(&[2]);
+        let read = x.elements() + 40 * kernel * kernel * 72 + y.pixels() * mask;
+        let by_hand = ByHand { case, in_place: false, maps: (read, y.elements()), vectors: (40, 0) };
+        let kernels = check_by_hand_on(90, "convolution on warpgroups", map, &by_hand);
+        assert!(kernels.is_empty() || kernels == ["conv_forward_wgmma"], "{kernels:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 // computes for all.
 #include <cstring>
 
+#include "elements.h"
 #include "runtime.h"
 
 using namespace emulator;
@@ -60,30 +61,11 @@ void whole_warp(const char* what) {
     }
 }
 
-float f16_to_float(uint16_t bits) {
-    uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16, exponent = bits >> 10 & 31, mantissa = bits & 1023;
-    if (exponent == 0) {
-        float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-        return sign ? -magnitude : magnitude;
-    }
-    uint32_t result = sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | mantissa << 13;
-    float value;
-    memcpy(&value, &result, 4);
-    return value;
-}
-
-float bf16_to_float(uint16_t bits) {
-    uint32_t result = static_cast<uint32_t>(bits) << 16;
-    float value;
-    memcpy(&value, &result, 4);
-    return value;
-}
-
 // Two elements of a fragment's register, the lower address in the lower half.
 void unpack(float* low, float* high, unsigned bits, Element element) {
     uint16_t first = static_cast<uint16_t>(bits), second = static_cast<uint16_t>(bits >> 16);
-    *low = element == element_f16 ? f16_to_float(first) : bf16_to_float(first);
-    *high = element == element_f16 ? f16_to_float(second) : bf16_to_float(second);
+    *low = element_to_float(first, element);
+    *high = element_to_float(second, element);
 }
 
 struct Mma {

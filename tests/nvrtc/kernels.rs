@@ -72,7 +72,7 @@ fn faults(launch: &Launch, compiled: &Compiled, target: &Target) -> Vec<String> 
 }
 
 /// The kernels among `launches` that are compiled for `arch`: of each file and entry, one in as many as there
-/// are architectures, another one for each.
+/// are architectures, another one for each; all of those that no other architecture has.
 fn chosen(launches: &[Launch], arch: u32) -> BTreeSet<Kernel> {
     let all: BTreeSet<Kernel> = launches.iter().map(|launch| launch.kernel.clone()).collect();
     if std::env::var_os("GRADPATH_ALL_KERNELS").is_some() {
@@ -84,13 +84,12 @@ fn chosen(launches: &[Launch], arch: u32) -> BTreeSet<Kernel> {
     }
     let turn = ARCHITECTURES.iter().position(|&other| other == arch).unwrap();
     let every = ARCHITECTURES.len();
-    groups
-        .into_values()
-        .flat_map(|group| {
-            let first = turn % group.len();
-            group.into_iter().skip(first).step_by(every)
-        })
-        .collect()
+    let (specific, groups): (Vec<_>, Vec<_>) = groups.into_values().partition(|group| group[0].is_specific);
+    let portable = groups.into_iter().flat_map(|group| {
+        let first = turn % group.len();
+        group.into_iter().skip(first).step_by(every)
+    });
+    portable.chain(specific.into_iter().flatten()).collect()
 }
 
 /// What the small networks launch, inference and a training step.

@@ -14,6 +14,7 @@ mod problem;
 mod readiness;
 mod sources;
 mod status;
+mod tensor_map;
 
 pub use cache::{CACHE_VARIABLE, Cache, CacheSize};
 pub use compiler::{Compiled, Compiler};
@@ -28,6 +29,7 @@ pub use problem::Problem;
 pub use readiness::{Readiness, readiness};
 pub use sources::{Source, kernel_files};
 pub use status::{DataError, DataErrorKind};
+pub use tensor_map::{MOST_BOX, MOST_STEP, TensorMap};
 
 /// Whether NVIDIA's driver is on this machine, whatever it finds.
 pub fn driver_is_present() -> bool {

@@ -337,8 +337,9 @@ impl Drop for OpenProgram {
 /// division and root approximate and flush denormal numbers, unasked. A kernel that wants a fast function
 /// names it.
 pub fn options(kernel: &Kernel, arch: u32) -> Vec<String> {
+    let features = if kernel.is_specific { "a" } else { "" };
     let mut options = vec![
-        format!("--gpu-architecture=sm_{arch}"),
+        format!("--gpu-architecture=sm_{arch}{features}"),
         "--std=c++17".to_owned(),
         // Functions without a word before them are the device's: kernels need no other.
         "-default-device".to_owned(),
@@ -401,6 +402,7 @@ fn file_of(_: usize) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::cuda::Launch;
 
     #[test]
     fn the_first_errors_of_a_log() {
@@ -409,6 +411,14 @@ mod tests {
         assert_eq!(first_errors(log).unwrap(), "t.cu(5): error: identifier \"x\" is undefined");
         assert_eq!(first_errors("\n  something else\n").unwrap(), "something else");
         assert_eq!(first_errors("\n"), None);
+    }
+
+    #[test]
+    fn a_specific_kernel_has_an_architecture_of_its_own() {
+        let launch = || Launch::new("t.cu", "k").define("N", 3usize);
+        let architecture = |kernel: &Kernel| options(kernel, 90).swap_remove(0);
+        assert_eq!(architecture(&launch().kernel), "--gpu-architecture=sm_90");
+        assert_eq!(architecture(&launch().specific().kernel), "--gpu-architecture=sm_90a");
     }
 
     #[cfg(target_os = "linux")]

@@ -1,10 +1,11 @@
 //! Cases of the forward convolution: every prologue and epilogue, kernel, stride, dilation and grouping, over few
 //! shapes, whose channels are and are not multiples of what one instruction moves.
 
-use crate::ops::Case;
-use crate::ops::conv::cuda::ConvCandidate;
-use crate::ops::conv::{Conv, Geometry, cuda::tile};
+use crate::ops::conv::cuda::{ConvCandidate, Way, candidates as candidates_on, tile};
+use crate::ops::conv::{Conv, Geometry};
+use crate::ops::{Case, Op};
 use crate::runtime::Activation;
+use crate::runtime::cuda::Target;
 use crate::tensor::{DType, Shape};
 
 /// What may differ from the reference: the cpu's Winograd transforms cost an f32 product some of its digits.
@@ -92,7 +93,8 @@ fn square(kernel: usize) -> Geometry {
 
 /// All of them.
 pub(super) fn cases() -> Vec<Case> {
-    [fusions(), geometries(), channels(), groups(), depthwise(), several_tiles(), candidates()].concat()
+    [fusions(), geometries(), channels(), groups(), depthwise(), several_tiles(), candidates(), warpgroups()]
+        .concat()
 }
 
 fn fusions() -> Vec<Case> {
@@ -210,6 +212,49 @@ fn candidates() -> Vec<Case> {
             let op = ConvCandidate { conv: setup.conv, candidate };
             let case = Case::random(op, &shapes, 70 + candidate as u64).f32_inputs(&vectors);
             case.dense_inputs(&[1]).tolerance(2.0 * TOLERANCE)
+        })
+        .collect()
+}
+
+/// What Hopper's warpgroups take, where there are any; elsewhere, and in f32, the candidates begin anew: every one of
+/// their tiles, boxes that fill it and that do not, rings of fewer and of more steps than stages.
+fn warpgroups() -> Vec<Case> {
+    use Activation::{Leaky, Mish, Relu, Silu};
+    let hopper = Target { arch: 90, multiprocessors: 132, shared_bytes: 227 << 10, map: DType::F16 };
+    let odd = Geometry { kernel: [2, 3], stride: [1, 2], padding: [1, 0, 2, 1], dilation: [2, 1], groups: 1 };
+    let outside = Geometry { padding: [3; 4], ..square(2) };
+    let wide = || Setup::new(square(3), [2, 7, 9, 24], 136).bias().activation(Silu).residual(40);
+    let tiles = (0..8).map(|_| wide());
+    let others = [
+        Setup::new(square(1), [2, 9, 11, 16], 20).residual(3),
+        Setup::new(square(3), [1, 5, 6, 72], 33).bias().activation(Mish).residual(33),
+        // Several images in a box.
+        Setup::new(square(3), [9, 3, 2, 16], 40).bias().activation(Relu),
+        Setup::new(Geometry::same(3, 2), [2, 9, 12, 16], 48),
+        Setup::new(Geometry::same(1, 2), [2, 5, 7, 8], 24),
+        Setup::new(Geometry::same(3, 3), [1, 19, 25, 8], 32).bias(),
+        Setup::new(odd, [2, 5, 8, 24], 24).bias(),
+        Setup::new(square(5), [1, 6, 7, 8], 8),
+        Setup::new(outside, [1, 2, 1, 8], 8),
+        Setup::new(square(3), [1, 1, 2, 8], 1),
+        // Longer rows than a box has.
+        Setup::new(square(3), [1, 2, 150, 8], 32),
+        // Four steps of K within a tap, of which the last is of 8 channels.
+        Setup::new(square(1), [1, 10, 13, 200], 72).bias().activation(Leaky).residual(72),
+    ];
+    tiles
+        .chain(others)
+        .enumerate()
+        .map(|(index, setup)| {
+            let (vectors, shapes) = (setup.vectors(), setup.shapes());
+            let y = setup.conv.output_shapes(&shapes).map_or(setup.x, |outputs| outputs[0]);
+            let ways = candidates_on(&setup.conv, setup.x, y, &hopper);
+            let warpgroups: Vec<usize> =
+                (0..ways.len()).filter(|&way| matches!(ways[way], Way::Wgmma(_))).collect();
+            let candidate = warpgroups[index % warpgroups.len()];
+            let op = ConvCandidate { conv: setup.conv, candidate };
+            let case = Case::random(op, &shapes, 90 + index as u64).f32_inputs(&vectors);
+            case.dense_inputs(&[1]).tolerance(3.0 * TOLERANCE)
         })
         .collect()
 }

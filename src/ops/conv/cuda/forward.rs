@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::super::{Conv, Geometry};
 use super::tile::{self, Carried, Gemm, Tile};
-use super::{define_geometry, group_pack};
+use super::wgmma::{self, WgmmaTile};
+use super::{define_geometry, group_pack, is_pointwise};
 use crate::ops::{Cost, Io, Op};
 use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
 use crate::runtime::{Activation, Cpu};
@@ -17,18 +18,20 @@ pub fn compute_type(target: &Target) -> DType {
     if target.has_tensor_cores(target.map) { target.map } else { DType::F32 }
 }
 
-/// How `x → y` is run.
+/// A way to run a forward convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Plan {
-    /// As an implicit GEMM.
+pub enum Way {
+    /// As an implicit GEMM, by `mma.sync` or by multiply-adds.
     Gemm(Tile),
+    /// As an implicit GEMM by Hopper's warpgroups.
+    Wgmma(WgmmaTile),
     /// Directly, one input channel a group.
     Depthwise(Depthwise),
 }
 
 /// The shape of a block of the depth-wise kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Depthwise {
+pub struct Depthwise {
     /// Neighbouring channels of a thread.
     vector: usize,
     /// Threads along the channels.
@@ -74,8 +77,8 @@ impl Depthwise {
     }
 }
 
-/// A [`Conv`] whose implicit GEMM is cut by one of the [candidates](tile::candidates) instead of the one that is
-/// chosen for it: how every candidate is tested, and measured by whoever looks for the best.
+/// A [`Conv`] that is run by one of its [`candidates`] instead of the one that is chosen for it: how every
+/// candidate is tested, and measured by whoever looks for the best.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvCandidate {
     /// The convolution.
@@ -84,40 +87,64 @@ pub struct ConvCandidate {
     pub candidate: usize,
 }
 
-/// How `op` is run on `target`; a GEMM by `candidate` where one is asked for.
-fn plan(op: &Conv, candidate: Option<usize>, x: Shape, y: Shape, target: &Target) -> Plan {
-    let groups = op.geometry.groups;
-    let channels = x.c / groups;
-    if channels == 1
-        && groups > 1
-        && let Some(block) = Depthwise::new(&op.geometry, y.c, target.map)
-    {
-        return Plan::Depthwise(block);
+/// All ways to run `op` from `x` to `y` on `target`, at least one: what may be tried for it, in the order of
+/// [`ConvCandidate::candidate`]. None is known to be best.
+///
+/// A way that wants more of the operands than shapes tell (alignment, element types) is listed, and where it
+/// does not take them, the tile that [`tile::choose`] prefers runs in its place.
+pub fn candidates(op: &Conv, x: Shape, y: Shape, target: &Target) -> Vec<Way> {
+    if let Some(block) = depthwise_block(op, x, y, target) {
+        return vec![Way::Depthwise(block)];
     }
-    let k = op.geometry.kernel[0] * op.geometry.kernel[1] * channels;
+    let tiles = tile::candidates(compute_type(target)).iter().copied().map(Way::Gemm);
+    tiles.chain(wgmma::candidates(op, x, y, target).into_iter().map(Way::Wgmma)).collect()
+}
+
+/// The block of the depth-wise kernel, where that runs `op`.
+fn depthwise_block(op: &Conv, x: Shape, y: Shape, target: &Target) -> Option<Depthwise> {
+    let groups = op.geometry.groups;
+    if groups == 1 || groups != x.c {
+        return None;
+    }
+    Depthwise::new(&op.geometry, y.c, target.map)
+}
+
+/// The tile that is preferred for `op` as a GEMM.
+fn preferred(op: &Conv, x: Shape, y: Shape, target: &Target) -> Tile {
+    let groups = op.geometry.groups;
+    let k = op.geometry.kernel[0] * op.geometry.kernel[1] * (x.c / groups);
     let prologue = op.prologue.is_some();
     // What is known before the operands' element types and alignment are.
     let carried = if prologue || target.arch < 80 { Carried::Packs } else { Carried::Aside };
     let gemm = Gemm { m: y.pixels(), n: y.c / groups, k, groups, prologue, carried };
-    let compute = compute_type(target);
-    let asked = candidate.map(|index| {
-        let all = tile::candidates(compute);
-        all[index % all.len()]
-    });
-    Plan::Gemm(asked.unwrap_or_else(|| tile::choose(gemm, compute, target)))
+    tile::choose(gemm, compute_type(target), target)
+}
+
+/// How `op` is run on `target`: by `candidate` where one is asked for.
+fn way(op: &Conv, candidate: Option<usize>, x: Shape, y: Shape, target: &Target) -> Way {
+    if let Some(index) = candidate {
+        let all = candidates(op, x, y, target);
+        return all[index % all.len()];
+    }
+    match depthwise_block(op, x, y, target) {
+        Some(block) => Way::Depthwise(block),
+        None => Way::Gemm(preferred(op, x, y, target)),
+    }
 }
 
 /// Tiles of pixels, each of which has partial statistics.
-fn tiles(plan: Plan, y: Shape) -> usize {
-    match plan {
-        Plan::Gemm(tile) => y.pixels().div_ceil(tile.m),
-        Plan::Depthwise(block) => block.tiles(y),
+fn tiles(way: Way, y: Shape) -> usize {
+    match way {
+        Way::Gemm(tile) => y.pixels().div_ceil(tile.m),
+        // It takes no statistics.
+        Way::Wgmma(_) => 0,
+        Way::Depthwise(block) => block.tiles(y),
     }
 }
 
 /// Bytes of scratch memory: the partial statistics.
-fn workspace(op: &Conv, plan: Plan, y: Shape) -> usize {
-    if op.statistics { tiles(plan, y) * (2 * y.c + 1) * DType::F32.size() } else { 0 }
+fn workspace(op: &Conv, way: Way, y: Shape) -> usize {
+    if op.statistics { tiles(way, y) * (2 * y.c + 1) * DType::F32.size() } else { 0 }
 }
 
 impl Conv {
@@ -130,13 +157,13 @@ impl Conv {
 
     /// As [`Op::cuda_workspace`].
     pub(in crate::ops::conv) fn device_workspace(&self, x: Shape, y: Shape, target: &Target) -> usize {
-        workspace(self, plan(self, None, x, y, target), y)
+        workspace(self, way(self, None, x, y, target), y)
     }
 
     /// As [`Op::cuda`].
     pub(in crate::ops::conv) fn launches(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
-        let plan = plan(self, None, operands.input(0).shape, operands.outputs[0].shape, target);
-        launches(self, plan, operands, target)
+        let way = way(self, None, operands.input(0).shape, operands.outputs[0].shape, target);
+        launches(self, way, operands, target)
     }
 }
 
@@ -188,24 +215,26 @@ impl Op for ConvCandidate {
     }
 
     fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
-        let plan = plan(&self.conv, Some(self.candidate), inputs[0], outputs[0], target);
-        workspace(&self.conv, plan, outputs[0])
+        let way = way(&self.conv, Some(self.candidate), inputs[0], outputs[0], target);
+        workspace(&self.conv, way, outputs[0])
     }
 
     fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
         let (x, y) = (operands.input(0).shape, operands.outputs[0].shape);
-        launches(&self.conv, plan(&self.conv, Some(self.candidate), x, y, target), operands, target)
+        launches(&self.conv, way(&self.conv, Some(self.candidate), x, y, target), operands, target)
     }
 }
 
-fn launches(op: &Conv, plan: Plan, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+fn launches(op: &Conv, way: Way, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
     if op.packed_channels.is_some() {
         return Err(Error::internal("a packed weight is the cpu device's alone").in_op("conv"));
     }
     let y = operands.outputs[0];
-    let main = match plan {
-        Plan::Gemm(tile) => gemm(op, operands, tile, target)?,
-        Plan::Depthwise(block) => depthwise(op, operands, block),
+    let main = match way {
+        Way::Gemm(tile) => gemm(op, operands, tile, target)?,
+        Way::Wgmma(tile) if wgmma::takes(operands, target) => wgmma::launch(op, operands, tile, target),
+        Way::Wgmma(_) => gemm(op, operands, preferred(op, operands.input(0).shape, y.shape, target), target)?,
+        Way::Depthwise(block) => depthwise(op, operands, block),
     };
     let mut launches = vec![main];
     if op.statistics {
@@ -213,7 +242,7 @@ fn launches(op: &Conv, plan: Plan, operands: &Operands, target: &Target) -> Resu
             .grid(y.shape.c.div_ceil(8), 1, 1)
             .address(operands.workspace)
             .view(operands.outputs[1])
-            .int(tiles(plan, y.shape))
+            .int(tiles(way, y.shape))
             .int(y.shape.c)
             .int(y.shape.pixels());
         launches.push(merge);
@@ -246,8 +275,6 @@ fn gemm(op: &Conv, operands: &Operands, tile: Tile, target: &Target) -> Result<L
         (false, small_x) if small_x || small(weight_async, weight, weight.pack()) => Carried::Pieces,
         (false, _) => Carried::Packs,
     };
-    let pointwise =
-        op.geometry.kernel == [1, 1] && op.geometry.stride == [1, 1] && op.geometry.padding == [0; 4];
 
     let launch = Launch::new("conv_forward.cu", "conv_forward")
         .block(tile.threads())
@@ -266,7 +293,7 @@ fn gemm(op: &Conv, operands: &Operands, tile: Tile, target: &Target) -> Result<L
         .define("WEIGHT_ASYNC", weight_async)
         .define("WEIGHT_PACK", weight.pack())
         .define("GROUP_CHANNELS", group_in)
-        .define("POINTWISE", pointwise);
+        .define("POINTWISE", is_pointwise(&op.geometry));
     Ok(fused(op, operands, launch, x_pack, group_out)
         .int(x.shape.h)
         .int(x.shape.w)
@@ -299,39 +326,61 @@ fn depthwise(op: &Conv, operands: &Operands, block: Depthwise) -> Launch {
 /// channels. `run` is the channels at whose multiples a thread's channels may begin.
 fn fused(op: &Conv, operands: &Operands, launch: Launch, x_pack: usize, run: usize) -> Launch {
     let (x, weight, y) = (operands.input(0), operands.input(1), operands.outputs[0]);
-    let places = op.operands();
-    let optional = |place: Option<usize>| place.map(|index| operands.input(index));
-    let (bias, prologue) = (optional(places.bias), optional(places.prologue));
-    let residual = places.residual.map(|index| op.residual_on_device(operands, index));
-    let address = |view: Option<DeviceView>| view.map_or(0, |v| v.address);
-
-    define_geometry(launch, &op.geometry)
+    let prologue = op.operands().prologue.map(|index| operands.input(index));
+    let launch = define_geometry(launch, &op.geometry)
         .define("X_TYPE", x.dtype)
         .define("X_PACK", x_pack)
         .define("WEIGHT_TYPE", weight.dtype)
-        .define("Y_TYPE", y.dtype)
-        .define("Y_PACK", group_pack(y, run))
-        .define("RESIDUAL_TYPE", residual.map_or(y.dtype, |r| r.dtype))
-        .define("RESIDUAL_PACK", residual.map_or(1, |r| group_pack(r, run)))
         .define("HAS_PROLOGUE", prologue.is_some())
         .define("PROLOGUE_ACTIVATION", op.prologue.unwrap_or(Activation::Linear))
         .define("AFFINE_PACK", prologue.map_or(1, |p| p.pack().min(x_pack)))
-        .define("HAS_BIAS", bias.is_some())
-        .define("BIAS_PACK", bias.map_or(1, |b| group_pack(b, run)))
-        .define("HAS_RESIDUAL", residual.is_some())
-        .define("HAS_STATISTICS", op.statistics)
-        .define("ACTIVATION", op.activation)
+        .define("HAS_STATISTICS", op.statistics);
+    let (launch, epilogue) = epilogue(op, operands, launch, run);
+    launch
         .view(x)
         .view(weight)
-        .address(address(bias))
-        .address(address(prologue))
-        .address(address(residual))
+        .address(epilogue.bias)
+        .address(prologue.map_or(0, |v| v.address))
+        .address(epilogue.residual)
         .view(y)
         .address(if op.statistics { operands.workspace } else { 0 })
         .int(x.pixel_stride)
         .int(y.pixel_stride)
-        .int(residual.map_or(0, |r| r.pixel_stride))
-        .int(residual.map_or(0, |r| r.shape.c))
+        .int(epilogue.residual_stride)
+        .int(epilogue.residual_channels)
+}
+
+/// The operands of the epilogue, as arguments; zeros for those that there are not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Epilogue {
+    pub bias: u64,
+    pub residual: u64,
+    pub residual_stride: usize,
+    pub residual_channels: usize,
+}
+
+/// Defines the macros of `kernels/common/conv_epilogue.cuh`. `run` as in [`fused`].
+pub(super) fn epilogue(op: &Conv, operands: &Operands, launch: Launch, run: usize) -> (Launch, Epilogue) {
+    let y = operands.outputs[0];
+    let places = op.operands();
+    let bias = places.bias.map(|index| operands.input(index));
+    let residual = places.residual.map(|index| op.residual_on_device(operands, index));
+    let launch = launch
+        .define("Y_TYPE", y.dtype)
+        .define("Y_PACK", group_pack(y, run))
+        .define("RESIDUAL_TYPE", residual.map_or(y.dtype, |r| r.dtype))
+        .define("RESIDUAL_PACK", residual.map_or(1, |r| group_pack(r, run)))
+        .define("HAS_BIAS", bias.is_some())
+        .define("BIAS_PACK", bias.map_or(1, |b| group_pack(b, run)))
+        .define("HAS_RESIDUAL", residual.is_some())
+        .define("ACTIVATION", op.activation);
+    let arguments = Epilogue {
+        bias: bias.map_or(0, |view| view.address),
+        residual: residual.map_or(0, |view| view.address),
+        residual_stride: residual.map_or(0, |view| view.pixel_stride),
+        residual_channels: residual.map_or(0, |view| view.shape.c),
+    };
+    (launch, arguments)
 }
 
 #[cfg(test)]
@@ -427,6 +476,44 @@ mod tests {
         assert_eq!(launch.arguments[4], launch.arguments[5]);
         assert_eq!(launch.arguments[3], Argument::Address(0));
         assert_eq!(launch.kernel.defines["POINTWISE"], "1");
+    }
+
+    #[test]
+    fn warpgroups_are_tried_where_they_can_be_and_chosen_nowhere() {
+        let hopper = Target { arch: 90, shared_bytes: 227 << 10, ..BF16 };
+        let x = Shape::new(1, 20, 20, 64);
+        let plain = Conv::plain(Geometry::same(3, 1), true);
+        let count = |op: &Conv, target: &Target| {
+            let ways = candidates(op, x, x.with_c(128), target);
+            ways.iter().filter(|way| matches!(way, Way::Wgmma(_))).count()
+        };
+        assert_eq!(count(&plain, &hopper), 7, "all but the tile that is twice as wide as the channels");
+        let others = [
+            (&plain, Target { arch: 100, ..hopper }),
+            (&plain, Target { map: DType::F32, ..hopper }),
+            (&Conv { statistics: true, ..plain.clone() }, hopper),
+            (&Conv { prologue: Some(Activation::Silu), ..plain.clone() }, hopper),
+            (&Conv::plain(Geometry::same(3, 1).grouped(2), true), hopper),
+        ];
+        for (op, target) in &others {
+            assert_eq!(count(op, target), 0, "{op:?} on {target:?}");
+        }
+        let first = tile::candidates(DType::Bf16).len();
+        let launch = |beside| {
+            let op = ConvCandidate { conv: plain.clone(), candidate: first };
+            op.cuda(&operands(&plain, x, 128, beside), &hopper).unwrap().remove(0)
+        };
+        let dense = launch(0);
+        assert_eq!(dense.kernel.entry, "conv_forward_wgmma");
+        // 400 pixels by boxes of 5 rows of 20, 128 channels by 128.
+        assert_eq!((dense.grid, dense.block), ([4, 1, 1], [288, 1, 1]));
+        let Argument::TensorMap(map) = dense.arguments[0] else { panic!("{dense:?}") };
+        assert_eq!(map.extent_bytes(), x.elements() as u64 * 2);
+        assert_eq!(launch(8).kernel.entry, "conv_forward_wgmma");
+        // Pixels that begin anywhere.
+        assert_eq!(launch(3).kernel.entry, "conv_forward");
+        let chosen = plain.launches(&operands(&plain, x, 128, 0), &hopper).unwrap();
+        assert_eq!(chosen[0].kernel.entry, "conv_forward");
     }
 
     #[test]

@@ -6,8 +6,9 @@ mod input_gradient;
 mod product;
 pub mod tile;
 mod weight_gradient;
+pub mod wgmma;
 
-pub use forward::{ConvCandidate, compute_type};
+pub use forward::{ConvCandidate, Depthwise, Way, candidates, compute_type};
 pub(super) use input_gradient::launch as input_gradient;
 pub(super) use weight_gradient::{launches as weight_gradient, workspace as weight_gradient_workspace};
 
@@ -36,6 +37,11 @@ pub(super) fn group_pack(view: DeviceView, channels: usize) -> usize {
         pack /= 2;
     }
     pack
+}
+
+/// Whether every output is of one input, its own.
+fn is_pointwise(geometry: &Geometry) -> bool {
+    geometry.kernel == [1, 1] && geometry.stride == [1, 1] && geometry.padding == [0; 4]
 }
 
 /// The most taps of a kernel that the depth-wise gradients take: 128 channels of their weights fit in the
