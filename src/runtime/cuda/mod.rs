@@ -14,6 +14,7 @@ mod problem;
 mod readiness;
 mod sources;
 mod status;
+mod tunings;
 
 pub use cache::{CACHE_VARIABLE, Cache, CacheSize};
 pub use compiler::{Compiled, Compiler};
@@ -28,6 +29,7 @@ pub use problem::Problem;
 pub use readiness::{Readiness, readiness};
 pub use sources::{Source, kernel_files};
 pub use status::{DataError, DataErrorKind};
+pub use tunings::{Fingerprints, Tuning, TuningStore, Tunings};
 
 /// Whether NVIDIA's driver is on this machine, whatever it finds.
 pub fn driver_is_present() -> bool {
