@@ -3,6 +3,7 @@
 
 use super::super::{Conv, Geometry};
 use super::tile::{self, Carried, Gemm, Tile};
+use super::wgmma::{self, WgmmaTile};
 use super::{define_geometry, group_pack};
 use crate::ops::{Cost, Io, Op};
 use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
@@ -15,18 +16,20 @@ pub fn compute_type(target: &Target) -> DType {
     if target.has_tensor_cores(target.map) { target.map } else { DType::F32 }
 }
 
-/// How `x → y` is run.
+/// A way to run a forward convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Plan {
-    /// As an implicit GEMM.
+pub enum Way {
+    /// As an implicit GEMM, by `mma.sync` or by multiply-adds.
     Gemm(Tile),
+    /// As an implicit GEMM by Hopper's warpgroups.
+    Wgmma(WgmmaTile),
     /// Directly, one input channel a group.
     Depthwise(Depthwise),
 }
 
 /// The shape of a block of the depth-wise kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Depthwise {
+pub struct Depthwise {
     /// Neighbouring channels of a thread.
     vector: usize,
     /// Threads along the channels.
@@ -72,8 +75,8 @@ impl Depthwise {
     }
 }
 
-/// A [`Conv`] whose implicit GEMM is cut by one of the [candidates](tile::candidates) instead of the one that is
-/// chosen for it: how every candidate is tested, and measured by whoever looks for the best.
+/// A [`Conv`] that is run by one of its [`candidates`] instead of the one that is chosen for it: how every
+/// candidate is tested, and measured by whoever looks for the best.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvCandidate {
     /// The convolution.
@@ -82,52 +85,76 @@ pub struct ConvCandidate {
     pub candidate: usize,
 }
 
-/// How `op` is run on `target`; a GEMM by `candidate` where one is asked for.
-fn plan(op: &Conv, candidate: Option<usize>, x: Shape, y: Shape, target: &Target) -> Plan {
-    let groups = op.geometry.groups;
-    let channels = x.c / groups;
-    if channels == 1
-        && groups > 1
-        && let Some(block) = Depthwise::new(&op.geometry, y.c, target.map)
-    {
-        return Plan::Depthwise(block);
+/// All ways to run `op` from `x` to `y` on `target`, at least one: what may be tried for it, in the order of
+/// [`ConvCandidate::candidate`]. None is known to be best.
+///
+/// A way that wants more of the operands than shapes tell (alignment, element types) is listed, and where it
+/// does not take them, the tile that [`tile::choose`] prefers runs in its place.
+pub fn candidates(op: &Conv, x: Shape, y: Shape, target: &Target) -> Vec<Way> {
+    if let Some(block) = depthwise_block(op, x, y, target) {
+        return vec![Way::Depthwise(block)];
     }
-    let k = op.geometry.kernel[0] * op.geometry.kernel[1] * channels;
+    let tiles = tile::candidates(compute_type(target)).iter().copied().map(Way::Gemm);
+    tiles.chain(wgmma::candidates(op, x, y, target).into_iter().map(Way::Wgmma)).collect()
+}
+
+/// The block of the depth-wise kernel, where that runs `op`.
+fn depthwise_block(op: &Conv, x: Shape, y: Shape, target: &Target) -> Option<Depthwise> {
+    let groups = op.geometry.groups;
+    if groups == 1 || groups != x.c {
+        return None;
+    }
+    Depthwise::new(&op.geometry, y.c, target.map)
+}
+
+/// The tile that is preferred for `op` as a GEMM.
+fn preferred(op: &Conv, x: Shape, y: Shape, target: &Target) -> Tile {
+    let groups = op.geometry.groups;
+    let k = op.geometry.kernel[0] * op.geometry.kernel[1] * (x.c / groups);
     let prologue = op.prologue.is_some();
     // What is known before the operands' element types and alignment are.
     let carried = if prologue || target.arch < 80 { Carried::Packs } else { Carried::Aside };
     let gemm = Gemm { m: y.pixels(), n: y.c / groups, k, groups, prologue, carried };
-    let compute = compute_type(target);
-    let asked = candidate.map(|index| {
-        let all = tile::candidates(compute);
-        all[index % all.len()]
-    });
-    Plan::Gemm(asked.unwrap_or_else(|| tile::choose(gemm, compute, target)))
+    tile::choose(gemm, compute_type(target), target)
+}
+
+/// How `op` is run on `target`: by `candidate` where one is asked for.
+fn way(op: &Conv, candidate: Option<usize>, x: Shape, y: Shape, target: &Target) -> Way {
+    if let Some(index) = candidate {
+        let all = candidates(op, x, y, target);
+        return all[index % all.len()];
+    }
+    match depthwise_block(op, x, y, target) {
+        Some(block) => Way::Depthwise(block),
+        None => Way::Gemm(preferred(op, x, y, target)),
+    }
 }
 
 /// Tiles of pixels, each of which has partial statistics.
-fn tiles(plan: Plan, y: Shape) -> usize {
-    match plan {
-        Plan::Gemm(tile) => y.pixels().div_ceil(tile.m),
-        Plan::Depthwise(block) => block.tiles(y),
+fn tiles(way: Way, y: Shape) -> usize {
+    match way {
+        Way::Gemm(tile) => y.pixels().div_ceil(tile.m),
+        // It takes no statistics.
+        Way::Wgmma(_) => 0,
+        Way::Depthwise(block) => block.tiles(y),
     }
 }
 
 /// Bytes of scratch memory: the partial statistics.
-fn workspace(op: &Conv, plan: Plan, y: Shape) -> usize {
-    if op.statistics { tiles(plan, y) * (2 * y.c + 1) * DType::F32.size() } else { 0 }
+fn workspace(op: &Conv, way: Way, y: Shape) -> usize {
+    if op.statistics { tiles(way, y) * (2 * y.c + 1) * DType::F32.size() } else { 0 }
 }
 
 impl Conv {
     /// As [`Op::cuda_workspace`].
     pub(in crate::ops::conv) fn device_workspace(&self, x: Shape, y: Shape, target: &Target) -> usize {
-        workspace(self, plan(self, None, x, y, target), y)
+        workspace(self, way(self, None, x, y, target), y)
     }
 
     /// As [`Op::cuda`].
     pub(in crate::ops::conv) fn launches(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
-        let plan = plan(self, None, operands.input(0).shape, operands.outputs[0].shape, target);
-        launches(self, plan, operands, target)
+        let way = way(self, None, operands.input(0).shape, operands.outputs[0].shape, target);
+        launches(self, way, operands, target)
     }
 }
 
@@ -169,24 +196,25 @@ impl Op for ConvCandidate {
     }
 
     fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
-        let plan = plan(&self.conv, Some(self.candidate), inputs[0], outputs[0], target);
-        workspace(&self.conv, plan, outputs[0])
+        let way = way(&self.conv, Some(self.candidate), inputs[0], outputs[0], target);
+        workspace(&self.conv, way, outputs[0])
     }
 
     fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
         let (x, y) = (operands.input(0).shape, operands.outputs[0].shape);
-        launches(&self.conv, plan(&self.conv, Some(self.candidate), x, y, target), operands, target)
+        launches(&self.conv, way(&self.conv, Some(self.candidate), x, y, target), operands, target)
     }
 }
 
-fn launches(op: &Conv, plan: Plan, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
+fn launches(op: &Conv, way: Way, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
     if op.packed_channels.is_some() {
         return Err(Error::internal("a packed weight is the cpu device's alone").in_op("conv"));
     }
     let y = operands.outputs[0];
-    let main = match plan {
-        Plan::Gemm(tile) => gemm(op, operands, tile, target)?,
-        Plan::Depthwise(block) => depthwise(op, operands, block),
+    let main = match way {
+        Way::Gemm(tile) => gemm(op, operands, tile, target)?,
+        Way::Wgmma(_) => gemm(op, operands, preferred(op, operands.input(0).shape, y.shape, target), target)?,
+        Way::Depthwise(block) => depthwise(op, operands, block),
     };
     let mut launches = vec![main];
     if op.statistics {
@@ -194,7 +222,7 @@ fn launches(op: &Conv, plan: Plan, operands: &Operands, target: &Target) -> Resu
             .grid(y.shape.c.div_ceil(8), 1, 1)
             .address(operands.workspace)
             .view(operands.outputs[1])
-            .int(tiles(plan, y.shape))
+            .int(tiles(way, y.shape))
             .int(y.shape.c)
             .int(y.shape.pixels());
         launches.push(merge);

@@ -6,8 +6,9 @@ mod input_gradient;
 mod product;
 pub mod tile;
 mod weight_gradient;
+pub mod wgmma;
 
-pub use forward::{ConvCandidate, compute_type};
+pub use forward::{ConvCandidate, Depthwise, Way, candidates, compute_type};
 pub(super) use input_gradient::launch as input_gradient;
 pub(super) use weight_gradient::{launches as weight_gradient, workspace as weight_gradient_workspace};
 
