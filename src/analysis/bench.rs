@@ -10,7 +10,7 @@ use super::cost;
 use super::roofline::{Binding, Ceilings};
 use super::timing::{Runner, Timing, interleaved};
 use crate::Result;
-use crate::compile::{Options, Processor, Program, compile};
+use crate::compile::{Options, Processor, Program};
 use crate::device::Device;
 use crate::graph::Graph;
 use crate::tensor::Tensor;
@@ -103,7 +103,7 @@ pub fn compare(
     let mut runners = Vec::with_capacity(candidates.len());
     let mut seen: Vec<(Arc<Graph>, Vec<String>)> = Vec::with_capacity(candidates.len());
     for Candidate { name, graph, options, feeds } in candidates {
-        let program = Arc::new(compile(&graph, options(device.processor()))?);
+        let program = device.compile_with(&graph, options(device.processor()))?;
         let kernels: Vec<String> = program.steps.iter().map(|step| format!("{:?}", step.op)).collect();
         if seen.iter().any(|(other, those)| Arc::ptr_eq(other, &graph) && *those == kernels) {
             continue;

@@ -82,6 +82,22 @@ pub struct Step {
 }
 
 impl Step {
+    /// The shapes of the inputs; of one that lies in its output, the output's.
+    pub fn input_shapes(&self) -> Vec<Shape> {
+        let in_place = |input: usize| {
+            let (_, output) = self.op.in_place().iter().find(|(i, _)| *i == input)?;
+            self.outputs.get(*output)
+        };
+        let slots =
+            self.inputs.iter().enumerate().map(|(index, slot)| slot.as_ref().or_else(|| in_place(index)));
+        slots.map(|slot| slot.map_or(Shape::vector(0), |slot| slot.shape)).collect()
+    }
+
+    /// The shapes of the outputs.
+    pub fn output_shapes(&self) -> Vec<Shape> {
+        self.outputs.iter().map(|slot| slot.shape).collect()
+    }
+
     /// The op and where it was traced, for messages: `conv in stem.0`.
     pub fn title(&self) -> String {
         match self.scope.is_empty() {

@@ -10,7 +10,10 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result,
 use cudarc::nvrtc::Ptx;
 
 use super::driver_status::{OLDEST_ARCH, describe};
-use super::{Compiled, Compiler, DeviceMemory, Kernel, Launch, Nvrtc, PinnedMemory, Target, driver_status};
+use super::{
+    Cache, Compiled, Compiler, DeviceMemory, Kernel, Launch, Nvrtc, PinnedMemory, Target, TuningStore,
+    driver_status,
+};
 use crate::tensor::DType;
 use crate::{Error, ErrorKind, Result};
 
@@ -22,6 +25,8 @@ const SHARED_WITHOUT_ASKING: u32 = 48 * 1024;
 pub struct Cuda {
     gpu: Arc<Gpu>,
     map: DType,
+    tunings: Arc<TuningStore>,
+    autotunes: bool,
 }
 
 struct Gpu {
@@ -87,12 +92,36 @@ impl Cuda {
         unsafe { sys::cuDriverGetVersion(&mut driver) };
         let compiler = Compiler::new(target.arch)?;
         let functions = Mutex::default();
-        Ok(Cuda { gpu: Arc::new(Gpu { context, compiler, functions, name, target, ordinal, driver }), map })
+        let nvrtc = Nvrtc::get()?.version();
+        let tunings = Arc::new(TuningStore::open(Cache::of_user().folder(), &name, &target, nvrtc));
+        tunings.take_warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+        let gpu = Arc::new(Gpu { context, compiler, functions, name, target, ordinal, driver });
+        Ok(Cuda { gpu, map, tunings, autotunes: false })
     }
 
     /// The same device, maps stored as `map`.
     pub fn with_map(&self, map: DType) -> Self {
-        Cuda { gpu: self.gpu.clone(), map }
+        Cuda { map, ..self.clone() }
+    }
+
+    /// The same device, tiles measured and kept in `tunings` instead of the user's.
+    pub fn with_tunings(&self, tunings: TuningStore) -> Self {
+        Cuda { tunings: Arc::new(tunings), ..self.clone() }
+    }
+
+    /// The same device; `autotunes`: what is compiled for it has its tiles measured, where that was not done yet.
+    pub fn with_autotuning(&self, autotunes: bool) -> Self {
+        Cuda { autotunes, ..self.clone() }
+    }
+
+    /// The tiles that were measured on this device.
+    pub fn tunings(&self) -> &TuningStore {
+        &self.tunings
+    }
+
+    /// Whether what is compiled for it has its tiles measured.
+    pub fn autotunes(&self) -> bool {
+        self.autotunes
     }
 
     /// What launches are made for.
@@ -137,6 +166,14 @@ impl Cuda {
     /// What the driver says.
     pub fn bind(&self) -> Result<()> {
         self.gpu.context.bind_to_thread().map_err(|e| driver_error("the device is lost", e))
+    }
+
+    /// Waits for all that runs on the device.
+    ///
+    /// # Errors
+    /// What went wrong there: a launch that failed while it ran has made the device unusable to this process.
+    pub fn synchronize(&self) -> Result<()> {
+        self.gpu.context.synchronize().map_err(|e| driver_error("the device failed", e))
     }
 
     /// Device memory of `bytes`; `None` where the device has no more.
@@ -221,11 +258,12 @@ impl fmt::Debug for Cuda {
 
 impl fmt::Display for Cuda {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "cuda:{} ({}, sm_{}, {} maps)",
-            self.gpu.ordinal, self.gpu.name, self.gpu.target.arch, self.map
-        )
+        let Gpu { ordinal, name, target: Target { arch, .. }, .. } = &*self.gpu;
+        write!(f, "cuda:{ordinal} ({name}, sm_{arch}, {} maps", self.map)?;
+        match self.tunings.known().len() {
+            0 => write!(f, ")"),
+            tuned => write!(f, ", {tuned} measured tiles)"),
+        }
     }
 }
 

@@ -49,12 +49,12 @@ pub struct Tunings {
 }
 
 impl Tunings {
-    /// What was measured of the operation `key`, by kernels that are still what `files` make; `None` where
-    /// nothing was.
-    pub fn get(&self, key: &str, files: &[&'static str]) -> Option<&Tuning> {
+    /// What was measured of the operation `key`, where its kernels are still made of `files` and its candidates
+    /// are `tiles`; `None` where nothing was.
+    pub fn get(&self, key: &str, files: &[&'static str], tiles: &[String]) -> Option<&Tuning> {
         let tuning = self.entries.get(key)?;
-        let now = self.fingerprints.of(files).ok()?;
-        (tuning.kernels == now).then_some(tuning)
+        let now = self.fingerprints.of(files, tiles).ok()?;
+        (tuning.kernels == now && tiles.contains(&tuning.tile)).then_some(tuning)
     }
 
     /// How many there are, those of other kernels included.
@@ -68,11 +68,13 @@ impl Tunings {
     }
 }
 
-/// What kernels are made of, in a word: each file with its headers, and the compiler's version.
+/// What a measurement is of, in a word: each kernel file with its headers, the compiler's version, and which tiles
+/// were measured.
 #[derive(Debug, Default)]
 pub struct Fingerprints {
     nvrtc: (u32, u32),
-    known: Mutex<HashMap<Vec<&'static str>, String>>,
+    /// Of files alone.
+    known: Mutex<HashMap<Vec<&'static str>, [u8; 32]>>,
 }
 
 impl Fingerprints {
@@ -81,35 +83,43 @@ impl Fingerprints {
         Fingerprints { nvrtc, known: Mutex::default() }
     }
 
-    /// The fingerprint of the kernel `files`: the first 16 digits of a SHA-256.
+    /// The fingerprint of the kernel `files` cut into `tiles`: the first 16 digits of a SHA-256.
     ///
     /// # Errors
     /// Where there is no such file.
-    pub fn of(&self, files: &[&'static str]) -> Result<String> {
+    pub fn of(&self, files: &[&'static str], tiles: &[String]) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(self.of_files(files)?);
+        tiles.iter().for_each(|tile| text(&mut hash, tile));
+        Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn of_files(&self, files: &[&'static str]) -> Result<[u8; 32]> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known.get(files) {
-            return Ok(found.clone());
+            return Ok(*found);
         }
         let mut hash = Sha256::new();
-        let mut text = |text: &str| {
-            hash.update((text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
-        };
-        text(&format!("{}.{}", self.nvrtc.0, self.nvrtc.1));
+        text(&mut hash, &format!("{}.{}", self.nvrtc.0, self.nvrtc.1));
         for file in files {
             let source = Source::load(file)?;
-            text(&source.name);
-            text(&source.text);
+            text(&mut hash, &source.name);
+            text(&mut hash, &source.text);
             for (name, header) in &source.headers {
-                text(name);
-                text(header);
+                text(&mut hash, name);
+                text(&mut hash, header);
             }
         }
-        let digest = hash.finalize();
-        let fingerprint: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        known.insert(files.to_vec(), fingerprint.clone());
-        Ok(fingerprint)
+        let digest = hash.finalize().into();
+        known.insert(files.to_vec(), digest);
+        Ok(digest)
     }
+}
+
+/// Adds `text` to `hash`, with its length: no two lists of texts are the same bytes.
+fn text(hash: &mut Sha256, text: &str) {
+    hash.update((text.len() as u64).to_le_bytes());
+    hash.update(text.as_bytes());
 }
 
 /// The file, as it is on disk.
@@ -155,6 +165,14 @@ impl TuningStore {
     /// What is known now.
     pub fn known(&self) -> Arc<Tunings> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What tells kernels of `files`, cut into `tiles`, as they are now from others: what a [`Tuning`] is kept with.
+    ///
+    /// # Errors
+    /// Where there is no such file.
+    pub fn fingerprint(&self, files: &[&'static str], tiles: &[String]) -> Result<String> {
+        self.known().fingerprints.of(files, tiles)
     }
 
     /// What went wrong since the last call, each once.
