@@ -44,7 +44,7 @@ impl Split {
 }
 
 /// The kernel files of the product.
-const FILES: &[&str] = &["conv_weight_gradient.cu", "partial_sum.cu"];
+const FILES: &[&str] = &["conv_weight_gradient.cu", "column_sum.cu"];
 
 /// The product of `op`.
 fn product_of(op: &ConvWeightGradient, target: &Target) -> Product {
