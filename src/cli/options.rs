@@ -115,15 +115,17 @@ impl DeviceOptions {
         Device::cpu(usize::from(self.threads))
     }
 
-    /// The GPU where it works. Where there is a driver and still no working device, says why: its owner
-    /// would want to know.
+    /// The GPU where it works; else the cpu, and a line on standard error says why.
     fn open_best(&self) -> Result<Device> {
         match self.open_cuda() {
             Ok(device) => Ok(device),
             Err(error) => {
                 let device = self.open_cpu()?;
-                if driver_is_present() {
-                    eprintln!("using {device}, since the GPU cannot be used: {error}");
+                match driver_is_present() {
+                    true => eprintln!("using {device}, since the GPU cannot be used: {error}"),
+                    false => eprintln!(
+                        "using {device}, since no NVIDIA driver was found (gradpath doctor says more)"
+                    ),
                 }
                 Ok(device)
             }

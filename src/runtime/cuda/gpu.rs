@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
 
 use cudarc::nvrtc::Ptx;
 
-use super::driver_status::{OLDEST_ARCH, describe};
+use super::driver_status::describe;
+use super::readiness::readiness_of;
 use super::{
-    Cache, Compiled, Compiler, DeviceMemory, Kernel, Launch, Nvrtc, PinnedMemory, Target, TuningStore,
-    driver_status,
+    Cache, Compiled, Compiler, DeviceInfo, DeviceMemory, Kernel, Launch, Nvrtc, PinnedMemory, Problem,
+    Readiness, Target, TuningStore,
 };
 use crate::tensor::DType;
 use crate::{Error, ErrorKind, Result};
@@ -52,45 +52,20 @@ impl Cuda {
     /// Where there is no driver, no device, no NVRTC, or one that does not know the device; the message
     /// says which, and what to do.
     pub fn open(ordinal: usize, map: DType) -> Result<Self> {
-        let driver = driver_status();
-        let devices = driver.usable()?.len();
-        if ordinal >= devices {
-            let message = format!("there is no GPU {ordinal}: the driver sees {devices}, counted from 0");
-            let fix = match devices {
-                1 => "use --gpu 0".to_owned(),
-                _ => format!("use --gpu 0 to {}", devices.saturating_sub(1)),
-            };
-            return Err(Error::new(ErrorKind::Device, message).fix(fix));
-        }
-        if let Some(problem) = driver.refuses_nvrtc(Nvrtc::get()?.version()) {
-            return Err(problem.error());
-        }
+        let Readiness { driver, device, problems } = readiness_of(ordinal);
+        let Some(DeviceInfo { name, arch, multiprocessors, shared_bytes, .. }) = device else {
+            let why = problems.first().map(Problem::error);
+            return Err(
+                why.unwrap_or_else(|| Error::internal("a device cannot be used, and nobody knows why"))
+            );
+        };
+        let (major, minor) = driver.version.unwrap_or_default();
+        let driver = i32::try_from(1000 * major + 10 * minor).unwrap_or(0);
         let context = CudaContext::new(ordinal)
             .map_err(|e| driver_error(&format!("device {ordinal} cannot be opened"), e))?;
-        let name = context.name().map_err(|e| driver_error("the device has no name", e))?;
-        let attribute = |attribute| {
-            let value = context.attribute(attribute).map_err(|e| driver_error("no device attribute", e))?;
-            Ok::<u32, Error>(u32::try_from(value).unwrap_or(0))
-        };
-        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-        let target = Target {
-            arch: major * 10 + minor,
-            multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1),
-            shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
-            map,
-        };
-        if target.arch < OLDEST_ARCH {
-            let message = format!(
-                "{name} is of architecture sm_{}; the kernels need sm_{OLDEST_ARCH} or later",
-                target.arch
-            );
-            return Err(Error::new(ErrorKind::Device, message).fix("use --device cpu"));
-        }
-        let mut driver = 0;
-        // SAFETY: the library is there, and the pointer is to a local.
-        unsafe { sys::cuDriverGetVersion(&mut driver) };
-        let compiler = Compiler::new(target.arch)?;
+        let multiprocessors = multiprocessors.max(1);
+        let target = Target { arch, multiprocessors, shared_bytes, map };
+        let compiler = Compiler::new(arch)?;
         let functions = Mutex::default();
         let nvrtc = Nvrtc::get()?.version();
         let tunings = Arc::new(TuningStore::open(Cache::of_user().folder(), &name, &target, nvrtc));
@@ -232,8 +207,8 @@ impl Cuda {
     fn allow_shared(&self, function: &CudaFunction, launch: &Launch) -> Result<()> {
         if launch.shared_bytes > self.gpu.target.shared_bytes {
             let message = format!(
-                "kernel {} needs {} bytes of shared memory, the device has {}",
-                launch.kernel, launch.shared_bytes, self.gpu.target.shared_bytes
+                "{launch} is more than the {} bytes of shared memory that the device has",
+                self.gpu.target.shared_bytes
             );
             return Err(Error::internal(message));
         }
@@ -246,7 +221,7 @@ impl Cuda {
         let most = most.saturating_sub(function.shared_size_bytes().unwrap_or(0));
         function
             .set_attribute(attribute, most)
-            .map_err(|e| driver_error(&format!("kernel {} gets no shared memory", launch.kernel), e))
+            .map_err(|e| driver_error(&format!("{launch} gets no shared memory"), e))
     }
 }
 
@@ -294,7 +269,7 @@ pub unsafe fn launch(stream: &CudaStream, function: &CudaFunction, launch: &Laun
             &mut pointers,
         )
     };
-    launched.map_err(|e| driver_error(&format!("kernel {} cannot be launched", launch.kernel), e))
+    launched.map_err(|e| driver_error(&format!("{launch} cannot be launched"), e))
 }
 
 /// `error` as a sentence: `what`, and what the driver calls it.
