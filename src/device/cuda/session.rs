@@ -212,7 +212,7 @@ impl CudaSession {
         let mut bytes = vec![0u8; self.status.bytes()];
         self.read_bytes(self.status.address(), &mut bytes)?;
         self.unchecked.set(false);
-        let words = bytemuck::pod_collect_to_vec::<u8, u32>(&bytes);
+        let words = bytemuck::pod_collect_to_vec::<u8, u64>(&bytes);
         match words.into_iter().enumerate().find(|(_, word)| *word != 0) {
             None => Ok(()),
             Some((index, word)) => {
