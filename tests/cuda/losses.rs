@@ -49,7 +49,10 @@ fn the_first_bad_row_of_a_table_is_named() {
     };
     let Some(said) = errors(&graph, &feeds(&data)) else { return };
     for message in said {
-        assert!(message.contains("row 40 of the match table has image 1, which the batch lacks"), "{message}");
+        assert!(
+            message.contains("row 40 of the match table has image 1, which the batch lacks"),
+            "{message}"
+        );
         assert!(message.contains("gather") && message.contains("assign the objects"), "{message}");
     }
     data[40] = row([0; 5], [1.0; 4]);

@@ -175,13 +175,13 @@ fn alone(step: &Step, op: Arc<dyn Op>, target: &Target) -> Program {
     let mut persistent = Vec::new();
     let mut place = |slot: &Slot| {
         let index = operands.iter().position(|other| other == slot).unwrap_or_else(|| {
-            operands.push(slot.clone());
+            operands.push(*slot);
             operands.len() - 1
         });
         let moved = Slot {
             memory: Memory::Persistent(index),
             offset: slot.offset % (ALIGNMENT / slot.dtype.size()),
-            ..slot.clone()
+            ..*slot
         };
         if index == persistent.len() {
             let shape = Shape::vector(moved.offset + moved.extent());
@@ -196,7 +196,7 @@ fn alone(step: &Step, op: Arc<dyn Op>, target: &Target) -> Program {
     Program {
         mode: crate::graph::Mode::Inference,
         prepare: Vec::new(),
-        outputs: outputs.iter().enumerate().map(|(o, slot)| (o.to_string(), slot.clone())).collect(),
+        outputs: outputs.iter().enumerate().map(|(o, slot)| (o.to_string(), *slot)).collect(),
         steps: vec![Step {
             op,
             inputs,
