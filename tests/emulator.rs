@@ -14,6 +14,8 @@ mod planted;
 mod driver_api;
 #[path = "emulator/suite/numbers.rs"]
 mod numbers;
+#[path = "emulator/suite/products.rs"]
+mod products;
 #[path = "emulator/suite/traffic.rs"]
 mod traffic;
 #[path = "emulator/suite/twin.rs"]

@@ -8,6 +8,7 @@ use crate::compile::Processor;
 use crate::device::cuda::{Addresses, launches};
 use crate::device::{Device, Session};
 use crate::ops::Case;
+use crate::ops::conv::cuda::ConvCandidate;
 use crate::runtime::cuda::{Launch, Target};
 use crate::tensor::DType;
 use crate::{Error, Result};
@@ -61,6 +62,8 @@ pub fn variants(case: &Case, map: DType) -> Vec<Variant> {
         _ if !has_maps => &[0],
         DType::F32 => &[0, 3],
         DType::Bf16 => &[0, 8],
+        // Some candidates take aligned operands alone.
+        DType::F16 if case.op.downcast::<ConvCandidate>().is_some() => &[3, 8],
         DType::F16 => &[3],
     };
     for padding in paddings {

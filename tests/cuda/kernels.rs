@@ -11,9 +11,11 @@ use crate::emulator::{Options, Order};
 
 const MAPS: [DType; 3] = [DType::F32, DType::Bf16, DType::F16];
 
-/// Runs the cases of the ops `names` on an emulated device of architecture `sm`.
-fn check(names: &[&str], sm: u32) {
-    let Some((session, cuda)) = open(sm, DType::F32) else { return };
+/// Runs the cases of the ops `names` on an emulated device of architecture `sm`, and returns which kernels ran; none
+/// where there is no emulator.
+fn check(names: &[&str], sm: u32) -> BTreeSet<String> {
+    let mut kernels = BTreeSet::new();
+    let Some((session, cuda)) = open(sm, DType::F32) else { return kernels };
     let all = cases::all();
     let chosen: Vec<Case> = all.into_iter().filter(|case| names.contains(&case.op.name())).collect();
     assert!(!chosen.is_empty(), "no cases of {names:?}");
@@ -45,8 +47,11 @@ fn check(names: &[&str], sm: u32) {
                 if let Err(error) = outcome {
                     failures.push(format!("{}: {error} {}", what(), session.last_error()));
                 }
-                if let Some(launch) = session.launches().iter().find(|l| l.counts.float_atomics > 0) {
-                    failures.push(format!("{}: {} adds floats in any order", what(), launch.kernel));
+                for launch in session.launches() {
+                    if launch.counts.float_atomics > 0 {
+                        failures.push(format!("{}: {} adds floats in any order", what(), launch.kernel));
+                    }
+                    kernels.insert(launch.kernel);
                 }
             }
         }
@@ -54,6 +59,7 @@ fn check(names: &[&str], sm: u32) {
     let shown: Vec<String> = failures.iter().take(8).cloned().collect();
     assert!(failures.is_empty(), "{} of {ran} fail, among them\n{}", failures.len(), shown.join("\n"));
     println!("{names:?}: {ran} variants in 4 schedules");
+    kernels
 }
 
 /// One test a group of ops, and a list of all that have a test.
@@ -70,7 +76,6 @@ macro_rules! groups {
 
 groups! {
     convolution: "conv";
-    convolution_candidates: "conv candidate";
     convolution_input_gradient: "conv input gradient";
     convolution_weight_gradient: "conv weight gradient";
     fused_blocks: "split conv", "conv chain";
@@ -98,9 +103,17 @@ fn turing() {
     check(&["conv", "conv input gradient", "conv weight gradient", "split conv", "conv chain"], 75);
 }
 
+/// Every way to run a convolution, those of sm_90 included.
+#[test]
+fn convolution_candidates() {
+    let kernels = check(&["conv candidate"], 90);
+    let ways = ["conv_forward", "conv_forward_wgmma"];
+    assert!(kernels.is_empty() || ways.iter().all(|way| kernels.contains(*way)), "{kernels:?}");
+}
+
 #[test]
 fn every_op_with_cases_is_tested() {
     let with_cases: BTreeSet<&str> = cases::all().iter().map(|case| case.op.name()).collect();
-    let tested: BTreeSet<&str> = TESTED.iter().copied().collect();
+    let tested: BTreeSet<&str> = TESTED.iter().copied().chain(["conv candidate"]).collect();
     assert_eq!(with_cases, tested);
 }

@@ -135,6 +135,32 @@ fn each_candidate_wins_in_turn() {
     assert_eq!(emulated.last_error(), "");
 }
 
+/// On Hopper warpgroups are among the candidates, of another kernel file than the usual tile's.
+#[test]
+fn a_tile_of_another_kernel_can_win() {
+    let Some((emulated, cuda)) = open(90, DType::Bf16) else { return };
+    let mut graph = Graph::new(Mode::Inference);
+    let x = graph.map_input("x", INPUT).unwrap();
+    let y = Style::default().unit(40, 3).trace(&mut graph, x).unwrap();
+    graph.output("y", y).unwrap();
+    let expected = outputs(&Device::Reference, &graph, &["y".to_owned()]);
+    let folder = tempfile::tempdir().unwrap();
+    let cuda = with_folder(&cuda, folder.path());
+    let mut clock = |step: &Step, _: &mut dyn Session| {
+        let tile = tile(step).unwrap();
+        Ok(if tile.contains("Wgmma") { 1.0 } else { 2.0 })
+    };
+    let tuned = tune(&untuned(&cuda, &graph), &cuda, &mut clock).unwrap();
+    assert_eq!((tuned.measured, tuned.seconds, tuned.usual_seconds), (1, 1.0, 2.0));
+    assert_eq!(tuned.warnings, [""; 0]);
+    emulated.clear();
+    let got = outputs(&device(&cuda, DType::Bf16), &graph, &["y".to_owned()]);
+    assert!(emulated.launches().iter().any(|launch| launch.kernel.contains("wgmma")), "it ran");
+    for (got, want) in got[0].data().iter().zip(expected[0].data()) {
+        assert!((got - want).abs() <= 0.03 * (1.0 + want.abs()), "{got}, not {want}");
+    }
+}
+
 /// Measures with a clock by which each candidate takes as long as it has letters, and says how often it was read.
 fn tune_by_letters(cuda: &Cuda, graph: &Graph) -> (Tuned, usize) {
     let mut read = 0;

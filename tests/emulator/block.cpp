@@ -99,6 +99,13 @@ struct ReadyQueue {
     }
 } ready;
 
+// Whether a thread can run. If none can, copies land until one can.
+bool somebody_can_run() {
+    while (ready.count == 0 && land_copy()) {
+    }
+    return ready.count != 0;
+}
+
 // ---- the life of a thread ------------------------------------------------------------------------
 
 void give_turn(Fiber* fiber) {
@@ -118,6 +125,10 @@ void finish_thread() {
         fail_launch(launch_failed, "the thread ended while the other %u wait at __syncthreads()", waiting);
         abandon();
     }
+    if (!fiber->products.empty()) {
+        fail_launch(launch_failed, "the thread ended before its warpgroup's products were waited for");
+        abandon();
+    }
 }
 
 // What a stack starts in: a thread, and after it any other that has not begun.
@@ -126,7 +137,7 @@ void thread_main() {
         running->kernel->call(running->kernel->function, running->arguments);
         finish_thread();
         Fiber* from = current;
-        if (ready.count == 0) abandon();
+        if (!somebody_can_run()) abandon();
         Fiber* to = &block.fibers[ready.pop()];
         give_turn(to);
         if (to->started) {
@@ -171,19 +182,24 @@ void release_barrier() {
 }
 
 void describe_deadlock() {
-    unsigned at_barrier = 0, in_warp = 0;
+    unsigned at_barrier = 0, in_warp = 0, in_warpgroup = 0, at_phase = 0;
     Fiber* lane = nullptr;
+    std::string phase;
     for (Fiber& fiber : block.fibers) {
         at_barrier += fiber.state == State::barrier;
+        in_warpgroup += fiber.state == State::warpgroup;
         if (fiber.state == State::collective) {
             in_warp++;
             if (!lane) lane = &fiber;
         }
+        if (fiber.state == State::phase && at_phase++ == 0) phase = "; " + describe_barrier(fiber.place);
     }
     current = lane;
     fail_launch(launch_failed,
-                "deadlock: %u of %zu threads wait at __syncthreads(), %u for other lanes of their warp, %zu have ended",
-                at_barrier, block.fibers.size(), in_warp, block.fibers.size() - block.alive);
+                "deadlock: %u of %zu threads wait at __syncthreads(), %u for other lanes of their warp, %u for their "
+                "warpgroup, %u at barriers in shared memory, %zu have ended%s",
+                at_barrier, block.fibers.size(), in_warp, in_warpgroup, at_phase, block.fibers.size() - block.alive,
+                phase.c_str());
 }
 
 void begin_block(dim3 size, unsigned dynamic_shared) {
@@ -195,6 +211,7 @@ void begin_block(dim3 size, unsigned dynamic_shared) {
     block.static_shared = 0;
     block.shared_end = shared_base + (dynamic_shared + 127) / 128 * 128 + shared_gap;
     block.arrays.clear();
+    begin_copies();
     waiting = 0;
     vote_all = 1;
     vote_any = votes = 0;
@@ -219,6 +236,10 @@ void begin_block(dim3 size, unsigned dynamic_shared) {
         fiber.warp = &block.warps[i / warp_lanes];
         fiber.copies.clear();
         fiber.groups.clear();
+        fiber.products.clear();
+        fiber.product_groups.clear();
+        fiber.products_fenced = false;
+        fiber.proxy_fence = 0;
         fiber.started = false;
     }
     idle_stacks.resize(threads);
@@ -234,9 +255,19 @@ void wake(Fiber* fiber) {
     ready.push(fiber->linear);
 }
 
+void wake_at(unsigned place) {
+    if (options.order == EMULATOR_ORDER_WARP_PRIORITY) shuffle_all(ready.priority);
+    for (uint32_t thread : thread_order) {
+        Fiber& fiber = block.fibers[thread];
+        if (fiber.state == State::phase && fiber.place == place) wake(&fiber);
+    }
+}
+
+uint32_t random_below(uint32_t bound) { return random_order.below(bound); }
+
 void wait() {
     Fiber* from = current;
-    if (ready.count == 0) {
+    if (!somebody_can_run()) {
         // Nobody can run: the block has ended, or never will.
         emulator_switch(&from->stack_pointer, main_stack_pointer);
         abort();
@@ -311,6 +342,8 @@ Outcome run_launch(const LaunchArguments& arguments, Record& record) {
         switch_to(&main_stack_pointer, &block.fibers[ready.pop()]);
         if (!block.failed && block.alive != 0) describe_deadlock();
         current = nullptr;
+        if (!block.failed && copies_under_way() != 0)
+            fail_launch(launch_failed, "the block ended with %zu copies of boxes under way", copies_under_way());
         if (block.failed) break;
         if (tracing) trace_block_end();
     }

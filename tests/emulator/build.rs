@@ -6,9 +6,9 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const DRIVER: [&str; 12] = [
-    "fiber", "block", "warp", "arena", "trace", "requests", "hooks", "driver", "memory", "stream", "module",
-    "control",
+const DRIVER: [&str; 14] = [
+    "fiber", "block", "warp", "tma", "wgmma", "arena", "trace", "requests", "hooks", "driver", "memory",
+    "stream", "module", "control",
 ];
 const NVRTC: [&str; 1] = ["nvrtc"];
 /// Each library's own name is the first that cudarc tries, so that opening that name finds the one already open.

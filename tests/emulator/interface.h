@@ -32,6 +32,8 @@ struct Kernel {
 struct Image {
     unsigned long long interface;
     unsigned sm;
+    // For this architecture alone, as sm_90a.
+    bool is_specific;
 };
 
 enum Vote { vote_and, vote_or, vote_count };
@@ -66,6 +68,16 @@ void emulator_copy_async_commit();
 void emulator_copy_async_wait(int pending);
 void emulator_load_matrix_x4(unsigned* registers, const void* row, int transposed);
 void emulator_mma_m16n8(float* d, const unsigned* a, const unsigned* b, int k, emulator::Element element);
+void emulator_barrier_init(void* barrier, unsigned arrivals);
+void emulator_barrier_init_fence();
+void emulator_barrier_arrive(void* barrier, unsigned bytes);
+void emulator_barrier_wait(void* barrier, unsigned parity);
+void emulator_proxy_fence();
+void emulator_tma_load(void* shared, const void* map, const int* at, int rank, void* barrier);
+void emulator_wgmma_fence();
+void emulator_wgmma(float* d, unsigned columns, unsigned long long a, unsigned long long b, emulator::Element element);
+void emulator_wgmma_commit();
+void emulator_wgmma_wait(int pending);
 void emulator_atomic(void* address, unsigned bytes, int is_float);
 void emulator_trap(const char* why);
 int printf(const char* format, ...);

@@ -93,10 +93,10 @@ void* open_image(const std::string& image) {
 
 Function* find_function(void* handle) { return functions.count(handle) ? static_cast<Function*>(handle) : nullptr; }
 
-// The arguments of a launch, each in its own 16-byte aligned place.
+// The arguments of a launch, each in its own place, aligned as the largest (a tensor map) is.
 struct Arguments {
-    struct alignas(16) Unit {
-        unsigned char bytes[16];
+    struct alignas(64) Unit {
+        unsigned char bytes[64];
     };
     std::vector<Unit> units;
     std::vector<size_t> first;
@@ -104,7 +104,7 @@ struct Arguments {
     Arguments(const Kernel& kernel, void** values) {
         for (unsigned i = 0; i < kernel.arguments; i++) {
             first.push_back(units.size());
-            units.resize(units.size() + (kernel.sizes[i] + 15) / 16);
+            units.resize(units.size() + (kernel.sizes[i] + sizeof(Unit) - 1) / sizeof(Unit));
             memcpy(&units[first.back()], values[i], kernel.sizes[i]);
         }
     }
@@ -215,8 +215,11 @@ DRIVER_API int cuModuleLoadData(void** handle, const void* image) {
         return refuse(CUDA_ERROR_INVALID_IMAGE, "an image that the emulator's NVRTC did not make");
     if (made_for->interface != EMULATOR_INTERFACE)
         return refuse(CUDA_ERROR_INVALID_IMAGE, "an image of another version of the emulator");
-    if (made_for->sm / 10 != device.sm / 10 || made_for->sm > device.sm)
-        return refuse(CUDA_ERROR_NO_BINARY_FOR_GPU, "an image for sm_%u on an sm_%u device", made_for->sm, device.sm);
+    bool runs = made_for->is_specific ? made_for->sm == device.sm
+                                      : made_for->sm / 10 == device.sm / 10 && made_for->sm <= device.sm;
+    if (!runs)
+        return refuse(CUDA_ERROR_NO_BINARY_FOR_GPU, "an image for sm_%u%s on an sm_%u device", made_for->sm,
+                      made_for->is_specific ? "a" : "", device.sm);
     for (; kernel->name; kernel++) {
         auto function = std::make_unique<Function>(Function{module.get(), kernel});
         functions.insert(function.get());

@@ -1,6 +1,6 @@
 // The stand-in for NVRTC: compiles a kernel file with g++ to a shared object and hands its bytes out as
-// the CUBIN. The header "common/intrinsics.cuh" is replaced by the emulator's twin; nothing else of the
-// source changes. Two steps: preprocess, find the `__global__` functions in what comes out, so that
+// the CUBIN. The headers "common/intrinsics.cuh" and "common/hopper.cuh" are replaced by the emulator's twins; nothing
+// else of the source changes. Two steps: preprocess, find the `__global__` functions in what comes out, so that
 // macros may spell them, and compile that with a table of them appended.
 #include <dirent.h>
 #include <fcntl.h>
@@ -46,7 +46,14 @@ const char* const ignored_options =
     " std fmad use_fast_math ftz prec-div prec-sqrt ptxas-options Xptxas split-compile maxrregcount restrict "
     "generate-line-info lineinfo device-debug G extra-device-vectorization device-as-default-execution-space "
     "default-device device-int128 disable-warnings w diag-suppress minimal no-cache ";
-const char* const twin = "common/intrinsics.cuh";
+// Each is replaced by the file of its name beside this one.
+const char* const twins[] = {"common/intrinsics.cuh", "common/hopper.cuh"};
+
+// What to compile for: sm_90, or sm_90a, which is that architecture alone with all its features.
+struct Architecture {
+    int sm = 75;
+    bool is_specific = false;
+};
 
 struct Program {
     std::string source, name, log, image;
@@ -194,10 +201,11 @@ std::vector<Entry> take_entries(std::string& text) {
     return entries;
 }
 
-std::string table(const std::vector<Entry>& entries, const Program& program, int sm) {
+std::string table(const std::vector<Entry>& entries, const Program& program, Architecture arch) {
     std::string text =
         "\nextern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Image emulator_image = {" +
-        std::to_string(EMULATOR_INTERFACE) + "ull, " + std::to_string(sm) + "};\n" +
+        std::to_string(EMULATOR_INTERFACE) + "ull, " + std::to_string(arch.sm) + (arch.is_specific ? ", true" : ", false") +
+        "};\n" +
         "extern \"C\" __attribute__((visibility(\"default\"), used)) const emulator::Kernel emulator_kernels[] = {\n";
     for (const Entry& entry : entries)
         text += "    emulator::describe(\"" + entry.name + "\", " + entry.name + ", " +
@@ -239,23 +247,31 @@ void keep_image(const std::string& path, const std::string& image, const Folder&
     if (!write_file(unfinished, image) || rename(unfinished.c_str(), path.c_str()) != 0) unlink(unfinished.c_str());
 }
 
-int compile(Program& program, int sm, const std::vector<std::string>& defines, bool verbose) {
+// A header's text, or that of its twin.
+std::string text_of(const std::string& name, const std::string& text) {
+    for (const char* twin : twins)
+        if (name == twin) return read_file(EMULATOR_SOURCES + name.substr(name.rfind('/')));
+    return text;
+}
+
+int compile(Program& program, Architecture arch, const std::vector<std::string>& defines, bool verbose) {
     Folder folder;
     if (folder.path.empty()) return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
     for (const auto& [name, text] : program.headers)
-        if (!write_file(folder.path + "/" + name, name == twin ? read_file(EMULATOR_SOURCES "/intrinsics.cuh") : text))
+        if (!write_file(folder.path + "/" + name, text_of(name, text)))
             return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
     // Named as the program is, for messages. All names are relative, so that equal programs have equal text.
     if (!write_file(folder.path + "/" + program.name, program.source))
         return NVRTC_ERROR_PROGRAM_CREATION_FAILURE;
     std::vector<std::string> preprocess = split(preprocess_options);
-    preprocess.insert(preprocess.end(), {EMULATOR_SOURCES "/emulator.h", "-D__CUDA_ARCH__=" + std::to_string(sm * 10)});
+    preprocess.insert(preprocess.end(), {EMULATOR_SOURCES "/emulator.h", "-D__CUDA_ARCH__=" + std::to_string(arch.sm * 10)});
+    if (arch.is_specific) preprocess.push_back("-D__CUDA_ARCH_FEAT_SM" + std::to_string(arch.sm) + "_ALL");
     preprocess.insert(preprocess.end(), defines.begin(), defines.end());
     preprocess.insert(preprocess.end(), {program.name, "-o", "preprocessed.ii"});
     if (!run_compiler(folder, preprocess, program.log)) return NVRTC_ERROR_COMPILATION;
     std::string text = read_file(folder.path + "/preprocessed.ii");
     std::vector<Entry> entries = take_entries(text);
-    text += table(entries, program, sm);
+    text += table(entries, program, arch);
 
     std::string kept = cached_image(text);
     program.image = read_file(kept);
@@ -270,7 +286,7 @@ int compile(Program& program, int sm, const std::vector<std::string>& defines, b
     if (verbose)
         for (const Entry& entry : entries)
             program.log += "ptxas info    : Compiling entry function '" + entry.name + "' for 'sm_" +
-                           std::to_string(sm) + "'\nptxas info    : Function properties for " + entry.name +
+                           std::to_string(arch.sm) + (arch.is_specific ? "a" : "") + "'\nptxas info    : Function properties for " + entry.name +
                            "\n    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
                            "ptxas info    : Used 32 registers\n";
     return NVRTC_SUCCESS;
@@ -327,7 +343,7 @@ NVRTC_API nvrtcCompileProgram(Program* program, int count, const char* const* op
     if (!program) return NVRTC_ERROR_INVALID_PROGRAM;
     program->log.clear();
     program->image.clear();
-    int sm = 75;
+    Architecture target;
     bool verbose = false;
     std::vector<std::string> defines;
     for (int i = 0; i < count; i++) {
@@ -336,9 +352,11 @@ NVRTC_API nvrtcCompileProgram(Program* program, int count, const char* const* op
             if (option.rfind(prefix, 0) == 0) {
                 std::string arch = option.substr(strlen(prefix));
                 size_t digits = arch.find('_');
-                sm = digits == std::string::npos ? 0 : atoi(arch.c_str() + digits + 1);
+                target.sm = digits == std::string::npos ? 0 : atoi(arch.c_str() + digits + 1);
+                target.is_specific = arch.back() == 'a';
                 bool known = false;
-                for (int supported : archs) known |= supported == sm;
+                for (int supported : archs) known |= supported == target.sm;
+                known &= !target.is_specific || target.sm >= 90;
                 if (!known) {
                     program->log = "error: invalid value for --gpu-architecture: " + arch + "\n";
                     return NVRTC_ERROR_INVALID_OPTION;
@@ -362,7 +380,7 @@ NVRTC_API nvrtcCompileProgram(Program* program, int count, const char* const* op
         }
         verbose |= option.find("ptxas-options") != std::string::npos && option.find("-v") != std::string::npos;
     }
-    return compile(*program, sm, defines, verbose);
+    return compile(*program, target, defines, verbose);
 }
 
 NVRTC_API nvrtcGetProgramLogSize(Program* program, size_t* size) {

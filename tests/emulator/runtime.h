@@ -1,5 +1,6 @@
 // What the parts of the emulator know of each other: fibers (fiber.cpp) are scheduled by block.cpp, meet
-// in warp.cpp, touch memory that arena.cpp hands out, and are watched by trace.cpp; driver.cpp and
+// in warp.cpp and wgmma.cpp, begin copies in tma.cpp, touch memory that arena.cpp hands out, and are
+// watched by trace.cpp; driver.cpp and
 // stream.cpp call `run_launch`. All of it runs under one lock, on whichever host thread synchronises.
 #pragma once
 #include <cstdarg>
@@ -38,7 +39,8 @@ void leave_kernel();
 
 // ---- block.cpp -----------------------------------------------------------------------------------
 
-enum class State : uint8_t { ready, barrier, collective, done };
+// What a thread waits for: __syncthreads, other lanes, a phase of a barrier in shared memory, its warpgroup.
+enum class State : uint8_t { ready, barrier, collective, phase, warpgroup, done };
 
 struct CopyAsync {
     void* shared;
@@ -46,6 +48,14 @@ struct CopyAsync {
     unsigned bytes;
     bool valid;
     const void* pc;
+};
+
+// A product of a warpgroup, as one of its threads began it.
+struct Product {
+    float* d;
+    unsigned columns;
+    uint64_t a, b;
+    Element element;
 };
 
 struct Warp;
@@ -63,6 +73,17 @@ struct Fiber {
     // Copies not yet done, oldest first, and how many there were at the end of each open group.
     std::vector<CopyAsync> copies;
     std::vector<size_t> groups;
+    // Products not yet done, likewise, and the thread's share of their sums meanwhile; how many groups the thread's
+    // wait leaves; whether a fence lies before the next product.
+    std::vector<Product> products;
+    std::vector<size_t> product_groups;
+    std::vector<float> sums;
+    size_t groups_left;
+    bool products_fenced;
+    // The barrier in shared memory whose phase it waits for.
+    unsigned place;
+    // The epoch of its last fence between its own accesses and those of copies and products.
+    uint32_t proxy_fence;
 };
 
 // A meeting of the lanes that `mask` names.
@@ -113,6 +134,10 @@ extern Fiber* current;
 
 // Makes `fiber` runnable.
 void wake(Fiber* fiber);
+// The same with all that wait for a phase of the barrier at `place`.
+void wake_at(unsigned place);
+// Random, by the launch's seed.
+uint32_t random_below(uint32_t bound);
 // The current fiber has set its state: runs others until it is woken.
 void wait();
 // What a failed launch returns.
@@ -138,6 +163,23 @@ struct Outcome {
 struct Record;
 // Runs a launch to its end and writes its statistics.
 Outcome run_launch(const LaunchArguments& arguments, Record& record);
+
+// ---- tma.cpp -------------------------------------------------------------------------------------
+
+// A block begins: no barriers in shared memory, and no copies of boxes under way.
+void begin_copies();
+// Lets one copy land; false if none is under way.
+bool land_copy();
+size_t copies_under_way();
+// Whether a copy is under way to any of these bytes of shared memory.
+bool is_copied_to(size_t offset, size_t bytes);
+// What the barrier there waits for, for messages.
+std::string describe_barrier(unsigned place);
+
+// ---- wgmma.cpp -----------------------------------------------------------------------------------
+
+// Whether a product that is not waited for reads any of these bytes of shared memory.
+bool is_multiplied(size_t offset, size_t bytes);
 
 // ---- arena.cpp -----------------------------------------------------------------------------------
 
@@ -190,6 +232,10 @@ void trace_access(const void* address, size_t bytes, Access access, const void* 
 // An asynchronous copy to shared memory is under way, and done.
 void trace_copy_begin(const void* shared, size_t bytes, const void* pc);
 void trace_copy_end(const void* shared, size_t bytes, const void* pc);
+// A row of a box is read, and a box of this size is there; both by no thread. A product reads 16 bytes of an operand.
+void trace_box_read(const void* global, size_t bytes, const void* pc);
+void trace_box_end(size_t offset, size_t bytes);
+void trace_operand(size_t offset, size_t bytes, const void* pc);
 // An atomic on global memory by a thread that had fenced: what its block has written is there for blocks
 // that do an atomic later; and that atomic.
 void trace_release();

@@ -24,6 +24,8 @@ enum : uint16_t {
     several_warps = 0x2000,
     // Read by several blocks in this launch.
     several_blocks = 0x4000,
+    // Write: by the copy of a box.
+    by_copy = 0x8000,
 };
 
 struct Mark {
@@ -358,6 +360,37 @@ void trace_copy_end(const void* shared, size_t bytes, const void* pc) {
     size_t offset = static_cast<size_t>(static_cast<const unsigned char*>(shared) - block.shared);
     for (size_t i = offset / 4; i < (offset + bytes) / 4; i++) under_way[i] = 0;
     trace_access(shared, bytes, Access::write, pc);
+}
+
+void trace_box_read(const void* global, size_t bytes, const void* pc) {
+    // Not counted as a warp's request: a box is none.
+    access_global(reinterpret_cast<uint64_t>(global), bytes, Access::read, pc);
+}
+
+void trace_box_end(size_t offset, size_t bytes) {
+    for (size_t i = offset / 4; i < (offset + bytes) / 4; i++) under_way[i] = 0;
+    // As if written when the block began: whoever reads it has waited at a barrier, which has no epoch.
+    for (size_t i = 0; i < bytes; i++) shared_cells[offset + i].write = {block.first_epoch, 0, by_copy};
+}
+
+void trace_operand(size_t offset, size_t bytes, const void* pc) {
+    const unsigned char* address = block.shared + offset;
+    Now at = now(true);
+    auto refuse_operand = [&](const char* what) {
+        fail_launch(launch_failed, "a product of a warpgroup reads %s%s, %s", describe(address).c_str(),
+                    source_line(pc).c_str(), what);
+        abandon();
+    };
+    if (!in_shared_bounds(offset, bytes)) refuse_operand("out of the bounds of shared memory");
+    for (size_t i = 0; i < bytes; i++) {
+        const Mark& write = shared_cells[offset + i].write;
+        if (write.epoch < at.first_epoch) refuse_operand("which nobody wrote");
+        if (write.info & by_copy) continue;
+        if (write.epoch == at.epoch) race(address + i, Access::read, write, "wrote", pc);
+        if (block.fibers[write.thread].proxy_fence < write.epoch) {
+            refuse_operand("which a thread wrote without a shared_proxy_fence behind it");
+        }
+    }
 }
 
 void trace_release() {

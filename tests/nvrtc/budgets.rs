@@ -192,6 +192,8 @@ pub fn hash(kernels: &BTreeSet<Kernel>, options: impl Fn(&Kernel) -> Vec<String>
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
 
     fn budget(registers: u32) -> Budget {
@@ -286,15 +288,16 @@ mod tests {
             file: "probe.cu",
             entry: "probe",
             defines: BTreeMap::from([("X_TYPE", value.to_owned())]),
+            is_specific: false,
         };
         let of = |kernels: &[Kernel], arch: u32| {
             hash(&kernels.iter().cloned().collect(), |kernel| crate::options(kernel, arch))
         };
         let (a, b) = (kernel("f32"), kernel("f16"));
         let hashes = [
-            of(&[a.clone()], 80),
-            of(&[a.clone()], 90),
-            of(&[b.clone()], 80),
+            of(slice::from_ref(&a), 80),
+            of(slice::from_ref(&a), 90),
+            of(slice::from_ref(&b), 80),
             of(&[a.clone(), b.clone()], 80),
             of(&[Kernel { entry: "other", ..a.clone() }], 80),
             of(&[Kernel { file: "add.cu", ..a.clone() }], 80),

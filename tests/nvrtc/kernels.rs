@@ -240,6 +240,7 @@ fn a_sample_has_every_entry_and_all_samples_are_all() {
         file: "a.cu",
         entry,
         defines: BTreeMap::from([("N", value.to_string())]),
+        is_specific: false,
     };
     let kernels: BTreeSet<Kernel> =
         (0..20).map(|value| kernel("many", value)).chain([kernel("one", 0), kernel("two", 1)]).collect();

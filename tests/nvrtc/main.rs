@@ -35,7 +35,7 @@ fn nvrtc() -> Option<&'static Nvrtc> {
 fn kernel(entry: &'static str, defines: &[(&'static str, &str)]) -> Kernel {
     let defines: BTreeMap<&str, String> =
         defines.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-    Kernel { file: "test.cu", entry, defines }
+    Kernel { file: "test.cu", entry, defines, is_specific: false }
 }
 
 /// The options that the program compiles it with.

@@ -197,13 +197,14 @@ pub fn check_arguments(launch: &Launch, parameters: &[Parameter]) -> Result<()> 
     let mut end = 0;
     for (index, (argument, parameter)) in launch.arguments.iter().zip(parameters).enumerate() {
         let size = argument.size();
-        let offset = usize::next_multiple_of(end, size);
+        let offset = usize::next_multiple_of(end, argument.alignment());
         end = offset + size;
         if (offset, size) != (parameter.offset as usize, parameter.size as usize) {
             let kind = match argument {
                 Argument::Address(_) => "an address",
                 Argument::Int(_) => "an int",
                 Argument::Float(_) => "a float",
+                Argument::TensorMap(_) => "a tensor map",
             };
             let Parameter { offset: parameter_offset, size: parameter_size } = parameter;
             return refused(format!(
@@ -219,6 +220,8 @@ pub fn check_arguments(launch: &Launch, parameters: &[Parameter]) -> Result<()> 
 mod tests {
     use super::*;
     use crate::format::tests::survives_damage;
+    use crate::runtime::cuda::TensorMap;
+    use crate::tensor::DType;
 
     const LOG: &str = "\
 ptxas info    : 0 bytes gmem
@@ -338,5 +341,15 @@ ptxas info    : Used 32 registers, used 1 barriers, 160 bytes cumulative stack s
         );
         let error = refused(&[good[0], good[1], parameter(12, 8), good[3]]);
         assert!(error.contains("argument 2 is an address"), "{error}");
+    }
+
+    #[test]
+    fn a_tensor_map_lies_at_a_multiple_of_64() {
+        let map = TensorMap::new(DType::Bf16, 1 << 20, 64);
+        let launch = Launch::new("t.cu", "k").int(1).tensor_map(map).address(2);
+        check_arguments(&launch, &[parameter(0, 4), parameter(64, 128), parameter(192, 8)]).unwrap();
+        let refused = check_arguments(&launch, &[parameter(0, 4), parameter(8, 8), parameter(16, 8)]);
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("argument 1 is a tensor map of 128 bytes at 64"), "{error}");
     }
 }

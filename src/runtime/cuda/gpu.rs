@@ -11,8 +11,8 @@ use cudarc::nvrtc::Ptx;
 use super::driver_status::describe;
 use super::readiness::readiness_of;
 use super::{
-    Cache, Compiled, Compiler, DeviceInfo, DeviceMemory, Kernel, Launch, Nvrtc, PinnedMemory, Problem,
-    Readiness, Target, TuningStore,
+    Argument, Cache, Compiled, Compiler, DeviceInfo, DeviceMemory, Kernel, Launch, Nvrtc, PinnedMemory,
+    Problem, Readiness, Target, TuningStore,
 };
 use crate::tensor::DType;
 use crate::{Error, ErrorKind, Result};
@@ -254,11 +254,10 @@ pub unsafe fn launch(stream: &CudaStream, function: &CudaFunction, launch: &Laun
     if launch.grid.contains(&0) {
         return Ok(());
     }
-    let mut cells: Vec<u64> = launch.arguments.iter().map(super::Argument::bits).collect();
+    let mut cells: Vec<Cell> = launch.arguments.iter().map(Cell::new).collect::<Result<_>>()?;
     let mut pointers: Vec<_> = cells.iter_mut().map(|cell| std::ptr::from_mut(cell).cast()).collect();
     let (grid, block) = (launch.grid.into(), launch.block.into());
-    // SAFETY: each pointer is to a cell that holds the argument's bytes at its start (little endian), and
-    // the driver copies them before it returns. The rest is the caller's promise.
+    // SAFETY: each pointer is to a cell that holds the argument's bytes at its start, and the driver copies them before it returns. The rest is the caller's promise.
     let launched = unsafe {
         result::launch_kernel(
             function.cu_function(),
@@ -270,6 +269,24 @@ pub unsafe fn launch(stream: &CudaStream, function: &CudaFunction, launch: &Laun
         )
     };
     launched.map_err(|e| driver_error(&format!("{launch} cannot be launched"), e))
+}
+
+/// One argument as the driver reads it: at the start of its own place, the lowest byte first.
+#[repr(C)]
+union Cell {
+    word: u64,
+    map: sys::CUtensorMap,
+}
+
+impl Cell {
+    fn new(argument: &Argument) -> Result<Cell> {
+        Ok(match argument {
+            Argument::Address(address) => Cell { word: *address },
+            Argument::Int(value) => Cell { word: u64::from(value.cast_unsigned()) },
+            Argument::Float(value) => Cell { word: u64::from(value.to_bits()) },
+            Argument::TensorMap(map) => Cell { map: map.encode()? },
+        })
+    }
 }
 
 /// `error` as a sentence: `what`, and what the driver calls it.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::{env, fmt};
 
+use super::TensorMap;
 use crate::runtime::Activation;
 use crate::tensor::{DType, Shape};
 use crate::{Error, Result};
@@ -172,6 +173,8 @@ pub struct Kernel {
     pub entry: &'static str,
     /// The macros that specialise it.
     pub defines: BTreeMap<&'static str, String>,
+    /// Whether it uses what only this very architecture has: it is compiled for `sm_90a`, not `sm_90`.
+    pub is_specific: bool,
 }
 
 impl fmt::Display for Kernel {
@@ -195,23 +198,25 @@ pub enum Argument {
     Int(i32),
     /// A `float`.
     Float(f32),
+    /// A tensor that the kernel copies boxes of, a `const __grid_constant__ TensorMap`.
+    TensorMap(TensorMap),
 }
 
 impl Argument {
-    /// Bytes it takes among the kernel's parameters, which is also its alignment.
+    /// Bytes it takes among the kernel's parameters.
     pub fn size(&self) -> usize {
         match self {
             Argument::Address(_) => 8,
             Argument::Int(_) | Argument::Float(_) => 4,
+            Argument::TensorMap(_) => 128,
         }
     }
 
-    /// Its bytes, the lowest first.
-    pub fn bits(&self) -> u64 {
-        match *self {
-            Argument::Address(address) => address,
-            Argument::Int(value) => u64::from(value.cast_unsigned()),
-            Argument::Float(value) => u64::from(value.to_bits()),
+    /// The bytes of which its place among the parameters is a multiple.
+    pub fn alignment(&self) -> usize {
+        match self {
+            Argument::TensorMap(_) => 64,
+            _ => self.size(),
         }
     }
 }
@@ -297,13 +302,19 @@ impl fmt::Display for Launch {
 impl Launch {
     /// A launch of `entry` in `kernels/file`, of one block of 256 threads, without arguments.
     pub fn new(file: &'static str, entry: &'static str) -> Self {
-        let kernel = Kernel { file, entry, defines: BTreeMap::new() };
+        let kernel = Kernel { file, entry, defines: BTreeMap::new(), is_specific: false };
         Launch { kernel, grid: [1; 3], block: [256, 1, 1], shared_bytes: 0, arguments: Vec::new() }
     }
 
     /// Specialises by `-Dname=value`.
     pub fn define(mut self, name: &'static str, value: impl Define) -> Self {
         self.kernel.defines.insert(name, value.text());
+        self
+    }
+
+    /// Compiles for the target's very architecture, with all that it has: `sm_90a`.
+    pub fn specific(mut self) -> Self {
+        self.kernel.is_specific = true;
         self
     }
 
@@ -346,6 +357,12 @@ impl Launch {
     /// refuse operands of 2³¹ elements and more.
     pub fn int(mut self, value: usize) -> Self {
         self.arguments.push(Argument::Int(i32::try_from(value).unwrap_or(-1)));
+        self
+    }
+
+    /// Adds a tensor map.
+    pub fn tensor_map(mut self, map: TensorMap) -> Self {
+        self.arguments.push(Argument::TensorMap(map));
         self
     }
 

@@ -337,8 +337,9 @@ impl Drop for OpenProgram {
 /// division and root approximate and flush denormal numbers, unasked. A kernel that wants a fast function
 /// names it.
 pub fn options(kernel: &Kernel, arch: u32) -> Vec<String> {
+    let features = if kernel.is_specific { "a" } else { "" };
     let mut options = vec![
-        format!("--gpu-architecture=sm_{arch}"),
+        format!("--gpu-architecture=sm_{arch}{features}"),
         "--std=c++17".to_owned(),
         // Functions without a word before them are the device's: kernels need no other.
         "-default-device".to_owned(),

@@ -40,6 +40,18 @@ macro_rules! nvrtc {
 pub enum Argument {
     Buffer(u64),
     Int(i32),
+    TensorMap(TensorMap),
+}
+
+/// What `cuTensorMapEncodeTiled` wrote.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct TensorMap([u64; 16]);
+
+/// The text of a kernel of planted/.
+fn planted(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/emulator/planted/{file}.cu"));
+    std::fs::read_to_string(path).unwrap()
 }
 
 /// Compiles for `sm` with the definitions: the image, or the log of a failure.
@@ -64,9 +76,9 @@ pub fn compile_with(
 ) -> Result<(Vec<u8>, String), String> {
     let c = |text: &str| CString::new(text).unwrap();
     let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-    let names = ["common/intrinsics.cuh", "common/types.cuh"];
-    let texts = names.map(|name| c(&std::fs::read_to_string(kernels.join(name)).unwrap()));
-    let names = names.map(c);
+    let names = ["intrinsics", "types", "hopper", "wgmma_tile"].map(|name| format!("common/{name}.cuh"));
+    let texts = names.each_ref().map(|name| c(&std::fs::read_to_string(kernels.join(name)).unwrap()));
+    let names = names.map(|name| c(&name));
     let (text_pointers, name_pointers) =
         (texts.each_ref().map(|text| text.as_ptr()), names.each_ref().map(|n| n.as_ptr()));
     let options: Vec<_> = options.iter().map(|option| c(option)).collect();
@@ -74,7 +86,7 @@ pub fn compile_with(
     let (source, name) = (c(source), c(name));
     let mut program: Handle = ptr::null_mut();
     let created = nvrtc!(emulator, "nvrtcCreateProgram", &mut program => *mut Handle,
-        source.as_ptr() => *const c_char, name.as_ptr() => *const c_char, 2 => i32,
+        source.as_ptr() => *const c_char, name.as_ptr() => *const c_char, texts.len() as i32 => i32,
         text_pointers.as_ptr() => *const *const c_char, name_pointers.as_ptr() => *const *const c_char);
     assert_eq!(created, 0);
     let compiled = nvrtc!(emulator, "nvrtcCompileProgram", program => Handle, option_pointers.len() as i32 => i32,
@@ -124,17 +136,53 @@ impl<'a> Program<'a> {
         let module = match self.modules.get(&key) {
             Some(module) => *module,
             None => {
-                let path =
-                    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/emulator/planted/{file}.cu"));
-                let source = std::fs::read_to_string(path).unwrap();
-                let (image, _) = compile(self.emulator, &format!("{file}.cu"), &source, 80, definitions)
-                    .unwrap_or_else(|log| panic!("{log}"));
+                let (image, _) =
+                    compile(self.emulator, &format!("{file}.cu"), &planted(file), 80, definitions)
+                        .unwrap_or_else(|log| panic!("{log}"));
                 let module = self.load(&image).expect("an image that loads");
                 self.modules.insert(key, module);
                 module
             }
         };
         self.function(module, name)
+    }
+
+    /// The same for sm_90a.
+    pub fn specific_kernel(&mut self, file: &str, name: &str, definitions: &[&str]) -> Handle {
+        let key = (format!("{file} of sm_90a"), definitions.iter().map(|d| (*d).to_owned()).collect());
+        if !self.modules.contains_key(&key) {
+            let module = self.load(&self.specific_image(file, definitions)).expect("an image that loads");
+            self.modules.insert(key.clone(), module);
+        }
+        self.function(self.modules[&key], name)
+    }
+
+    /// planted/`file`.cu compiled for sm_90a.
+    pub fn specific_image(&self, file: &str, definitions: &[&str]) -> Vec<u8> {
+        let options: Vec<String> = definitions.iter().map(|d| format!("-D{d}")).collect();
+        let options: Vec<&str> =
+            ["--gpu-architecture=sm_90a"].into_iter().chain(options.iter().map(String::as_str)).collect();
+        let compiled = compile_with(self.emulator, &format!("{file}.cu"), &planted(file), &options);
+        compiled.unwrap_or_else(|log| panic!("{log}")).0
+    }
+
+    /// Of the buffer, or the driver's code; 128-byte swizzle, axes from the innermost on.
+    pub fn tensor_map(
+        &self,
+        of: Argument,
+        dtype: i32,
+        sizes: &[u64],
+        strides: &[u64],
+        boxes: &[u32],
+        steps: &[u32],
+    ) -> Result<Argument, i32> {
+        let Argument::Buffer(address) = of else { unreachable!() };
+        let mut map = TensorMap([0; 16]);
+        let code = driver!(self, "cuTensorMapEncodeTiled", &mut map => *mut TensorMap, dtype => i32,
+            sizes.len() as u32 => u32, address => u64, sizes.as_ptr() => *const u64,
+            strides.as_ptr() => *const u64, boxes.as_ptr() => *const u32, steps.as_ptr() => *const u32,
+            0 => i32, 3 => i32, 2 => i32, 0 => i32);
+        if code == 0 { Ok(Argument::TensorMap(map)) } else { Err(code) }
     }
 
     pub fn load(&self, image: &[u8]) -> Result<Handle, i32> {
@@ -198,6 +246,7 @@ impl<'a> Program<'a> {
             .map(|argument| match argument {
                 Argument::Buffer(address) => ptr::from_ref(address).cast(),
                 Argument::Int(value) => ptr::from_ref(value).cast(),
+                Argument::TensorMap(map) => ptr::from_ref(map).cast(),
             })
             .collect();
         driver!(self, "cuLaunchKernel", function => Handle, grid[0] => u32, grid[1] => u32, grid[2] => u32,

@@ -92,7 +92,8 @@ fn square(kernel: usize) -> Geometry {
 
 /// All of them.
 pub(super) fn cases() -> Vec<Case> {
-    [fusions(), geometries(), channels(), groups(), depthwise(), several_tiles(), candidates()].concat()
+    [fusions(), geometries(), channels(), groups(), depthwise(), several_tiles(), candidates(), warpgroups()]
+        .concat()
 }
 
 fn fusions() -> Vec<Case> {
@@ -210,6 +211,44 @@ fn candidates() -> Vec<Case> {
             let op = ConvCandidate { conv: setup.conv, candidate };
             let case = Case::random(op, &shapes, 70 + candidate as u64).f32_inputs(&vectors);
             case.dense_inputs(&[1]).tolerance(2.0 * TOLERANCE)
+        })
+        .collect()
+}
+
+/// What Hopper's warpgroups take, where there are any; elsewhere, and in f32, the candidates begin anew: every one of
+/// their tiles, boxes that fill it and that do not, rings of fewer and of more steps than stages.
+fn warpgroups() -> Vec<Case> {
+    use Activation::{Leaky, Mish, Relu, Silu};
+    let first = tile::candidates(DType::F16).len();
+    let odd = Geometry { kernel: [2, 3], stride: [1, 2], padding: [1, 0, 2, 1], dilation: [2, 1], groups: 1 };
+    let outside = Geometry { padding: [3; 4], ..square(2) };
+    let wide = || Setup::new(square(3), [2, 7, 9, 24], 136).bias().activation(Silu).residual(40);
+    let tiles = (0..7).map(|tile| (tile, wide()));
+    let others = [
+        // Four steps of K within a tap, of which the last is of 8 channels.
+        (0, Setup::new(square(1), [1, 10, 13, 200], 72).bias().activation(Leaky).residual(72)),
+        (2, Setup::new(square(1), [2, 9, 11, 16], 20).residual(3)),
+        (1, Setup::new(square(3), [1, 5, 6, 72], 33).bias().activation(Mish).residual(33)),
+        // Several images in a box.
+        (4, Setup::new(square(3), [9, 3, 2, 16], 40).bias().activation(Relu)),
+        (0, Setup::new(Geometry::same(3, 2), [2, 9, 12, 16], 48)),
+        (3, Setup::new(Geometry::same(1, 2), [2, 5, 7, 8], 24)),
+        (1, Setup::new(Geometry::same(3, 3), [1, 19, 25, 8], 32).bias()),
+        (0, Setup::new(odd, [2, 5, 8, 24], 24).bias()),
+        (2, Setup::new(square(5), [1, 6, 7, 8], 8)),
+        (0, Setup::new(outside, [1, 2, 1, 8], 8)),
+        (0, Setup::new(square(3), [1, 1, 2, 8], 1)),
+        // Longer rows than a box has.
+        (1, Setup::new(square(3), [1, 2, 150, 8], 32)),
+    ];
+    tiles
+        .chain(others)
+        .enumerate()
+        .map(|(index, (tile, setup))| {
+            let (vectors, shapes) = (setup.vectors(), setup.shapes());
+            let op = ConvCandidate { conv: setup.conv, candidate: first + tile };
+            let case = Case::random(op, &shapes, 90 + index as u64).f32_inputs(&vectors);
+            case.dense_inputs(&[1]).tolerance(3.0 * TOLERANCE)
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use super::super::{Conv, Geometry};
 use super::tile::{self, Carried, Gemm, Tile};
 use super::wgmma::{self, WgmmaTile};
-use super::{define_geometry, group_pack};
+use super::{define_geometry, group_pack, is_pointwise};
 use crate::ops::{Cost, Io, Op, TileChoice};
 use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
 use crate::runtime::{Activation, Cpu};
@@ -123,7 +123,7 @@ fn fitting(op: &Conv, x: Shape, y: Shape, target: &Target) -> Vec<Way> {
 }
 
 /// The kernel files of a forward convolution.
-const FILES: &[&str] = &["conv_forward.cu", "conv_statistics.cu"];
+const FILES: &[&str] = &["conv_forward.cu", "conv_forward_wgmma.cu", "conv_statistics.cu"];
 
 /// As [`Op::cuda_tiles`].
 pub(in super::super) fn tiles(op: &Conv, x: Shape, y: Shape, target: &Target) -> Option<TileChoice> {
@@ -254,6 +254,7 @@ fn launches(op: &Conv, way: Way, operands: &Operands, target: &Target) -> Result
     let y = operands.outputs[0];
     let main = match way {
         Way::Gemm(tile) => gemm(op, operands, tile, target)?,
+        Way::Wgmma(tile) if wgmma::takes(operands, target) => wgmma::launch(op, operands, tile, target),
         Way::Wgmma(_) => gemm(op, operands, preferred(op, operands.input(0).shape, y.shape, target), target)?,
         Way::Depthwise(block) => depthwise(op, operands, block),
     };
@@ -296,8 +297,6 @@ fn gemm(op: &Conv, operands: &Operands, tile: Tile, target: &Target) -> Result<L
         (false, small_x) if small_x || small(weight_async, weight, weight.pack()) => Carried::Pieces,
         (false, _) => Carried::Packs,
     };
-    let pointwise =
-        op.geometry.kernel == [1, 1] && op.geometry.stride == [1, 1] && op.geometry.padding == [0; 4];
 
     let launch = Launch::new("conv_forward.cu", "conv_forward")
         .block(tile.threads())
@@ -316,7 +315,7 @@ fn gemm(op: &Conv, operands: &Operands, tile: Tile, target: &Target) -> Result<L
         .define("WEIGHT_ASYNC", weight_async)
         .define("WEIGHT_PACK", weight.pack())
         .define("GROUP_CHANNELS", group_in)
-        .define("POINTWISE", pointwise);
+        .define("POINTWISE", is_pointwise(&op.geometry));
     Ok(fused(op, operands, launch, x_pack, group_out)
         .int(x.shape.h)
         .int(x.shape.w)
@@ -349,40 +348,62 @@ fn depthwise(op: &Conv, operands: &Operands, block: Depthwise) -> Launch {
 /// channels. `run` is the channels at whose multiples a thread's channels may begin.
 fn fused(op: &Conv, operands: &Operands, launch: Launch, x_pack: usize, run: usize) -> Launch {
     let (x, weight, y) = (operands.input(0), operands.input(1), operands.outputs[0]);
-    let places = op.operands();
-    let optional = |place: Option<usize>| place.map(|index| operands.input(index));
-    let (bias, prologue) = (optional(places.bias), optional(places.prologue));
-    // In place, the residual is what y holds.
-    let residual = places.residual.map(|index| operands.input_or(index, 0));
-    let address = |view: Option<DeviceView>| view.map_or(0, |v| v.address);
-
-    define_geometry(launch, &op.geometry)
+    let prologue = op.operands().prologue.map(|index| operands.input(index));
+    let launch = define_geometry(launch, &op.geometry)
         .define("X_TYPE", x.dtype)
         .define("X_PACK", x_pack)
         .define("WEIGHT_TYPE", weight.dtype)
-        .define("Y_TYPE", y.dtype)
-        .define("Y_PACK", group_pack(y, run))
-        .define("RESIDUAL_TYPE", residual.map_or(y.dtype, |r| r.dtype))
-        .define("RESIDUAL_PACK", residual.map_or(1, |r| group_pack(r, run)))
         .define("HAS_PROLOGUE", prologue.is_some())
         .define("PROLOGUE_ACTIVATION", op.prologue.unwrap_or(Activation::Linear))
         .define("AFFINE_PACK", prologue.map_or(1, |p| p.pack().min(x_pack)))
-        .define("HAS_BIAS", bias.is_some())
-        .define("BIAS_PACK", bias.map_or(1, |b| group_pack(b, run)))
-        .define("HAS_RESIDUAL", residual.is_some())
-        .define("HAS_STATISTICS", op.statistics)
-        .define("ACTIVATION", op.activation)
+        .define("HAS_STATISTICS", op.statistics);
+    let (launch, epilogue) = epilogue(op, operands, launch, run);
+    launch
         .view(x)
         .view(weight)
-        .address(address(bias))
-        .address(address(prologue))
-        .address(address(residual))
+        .address(epilogue.bias)
+        .address(prologue.map_or(0, |v| v.address))
+        .address(epilogue.residual)
         .view(y)
         .address(if op.statistics { operands.workspace } else { 0 })
         .int(x.pixel_stride)
         .int(y.pixel_stride)
-        .int(residual.map_or(0, |r| r.pixel_stride))
-        .int(residual.map_or(0, |r| r.shape.c))
+        .int(epilogue.residual_stride)
+        .int(epilogue.residual_channels)
+}
+
+/// The operands of the epilogue, as arguments; zeros for those that there are not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Epilogue {
+    pub bias: u64,
+    pub residual: u64,
+    pub residual_stride: usize,
+    pub residual_channels: usize,
+}
+
+/// Defines the macros of `kernels/common/conv_epilogue.cuh`. `run` as in [`fused`].
+pub(super) fn epilogue(op: &Conv, operands: &Operands, launch: Launch, run: usize) -> (Launch, Epilogue) {
+    let y = operands.outputs[0];
+    let places = op.operands();
+    let bias = places.bias.map(|index| operands.input(index));
+    // In place, the residual is what y holds.
+    let residual = places.residual.map(|index| operands.input_or(index, 0));
+    let launch = launch
+        .define("Y_TYPE", y.dtype)
+        .define("Y_PACK", group_pack(y, run))
+        .define("RESIDUAL_TYPE", residual.map_or(y.dtype, |r| r.dtype))
+        .define("RESIDUAL_PACK", residual.map_or(1, |r| group_pack(r, run)))
+        .define("HAS_BIAS", bias.is_some())
+        .define("BIAS_PACK", bias.map_or(1, |b| group_pack(b, run)))
+        .define("HAS_RESIDUAL", residual.is_some())
+        .define("ACTIVATION", op.activation);
+    let arguments = Epilogue {
+        bias: bias.map_or(0, |view| view.address),
+        residual: residual.map_or(0, |view| view.address),
+        residual_stride: residual.map_or(0, |view| view.pixel_stride),
+        residual_channels: residual.map_or(0, |view| view.shape.c),
+    };
+    (launch, arguments)
 }
 
 #[cfg(test)]

@@ -42,6 +42,11 @@ pub(super) fn group_pack(view: DeviceView, channels: usize) -> usize {
     pack
 }
 
+/// Whether every output is of one input, its own.
+fn is_pointwise(geometry: &Geometry) -> bool {
+    geometry.kernel == [1, 1] && geometry.stride == [1, 1] && geometry.padding == [0; 4]
+}
+
 /// The most taps of a kernel that the depth-wise gradients take: 128 channels of their weights fit in the
 /// shared memory of a block, and a row of their sums in a thread's registers.
 const DEPTHWISE_TAPS: usize = 81;
