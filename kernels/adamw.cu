@@ -45,13 +45,13 @@ extern "C" __global__ void __launch_bounds__(threads)
     adamw(const float* parameter, const float* __restrict__ gradient, const float* first, const float* second,
           const float* __restrict__ rate_and_step, float beta1, float rest1, float log_beta1, float beta2, float rest2,
           float log_beta2, float epsilon, float weight_decay, int elements, float* new_parameter, float* new_first,
-          float* new_second, unsigned* status) {
+          float* new_second, StatusWord* status) {
     int i = (blockIdx.x * threads + threadIdx.x) * PACK;
     if (i >= elements) return;
     float rate = rate_and_step[0], t = rate_and_step[1];
     // Not the other way around, so that NaN is refused.
     if (!(t >= 1.0f)) {
-        if (i == 0) report_data_error(status, DATA_ERROR_STEP);
+        if (i == 0) report_data_error(status, DATA_ERROR_STEP, t);
         return;
     }
     // 1 − βᵗ = −expm1(t·ln β), exact to f32 even for β₂ᵗ close to 1.

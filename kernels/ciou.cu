@@ -63,7 +63,7 @@ DEVICE void read_box(double (&box)[4], const X_TYPE* x, int row) {
 #ifndef DY_TYPE
 extern "C" __global__ void __launch_bounds__(threads)
     ciou_forward(const X_TYPE* __restrict__ x, const float* __restrict__ table, int capacity, Y_TYPE* __restrict__ y,
-                 unsigned* status) {
+                 StatusWord* status) {
     int row = blockIdx.x * threads + threadIdx.x;
     if (row >= capacity) return;
     Match match;
@@ -82,7 +82,7 @@ extern "C" __global__ void __launch_bounds__(threads)
 // DETACH_ALPHA: α is taken for a constant.
 extern "C" __global__ void __launch_bounds__(threads)
     ciou_gradient(const X_TYPE* __restrict__ x, const float* __restrict__ table, const DY_TYPE* __restrict__ dy,
-                  int capacity, Y_TYPE* __restrict__ dx, unsigned* status) {
+                  int capacity, Y_TYPE* __restrict__ dx, StatusWord* status) {
     int row = blockIdx.x * threads + threadIdx.x;
     if (row >= capacity) return;
     Match match;

@@ -27,7 +27,7 @@ DEVICE MatchLimits class_limits() {
 extern "C" __global__ void __launch_bounds__(threads)
     class_loss_forward(const X_TYPE* __restrict__ x, const float* __restrict__ table, int capacity, float on,
                        float off, float* __restrict__ y, float* __restrict__ sums, int* __restrict__ counts,
-                       unsigned* status) {
+                       StatusWord* status) {
     int lane = threadIdx.x % LANES;
     float sum = 0.0f;
     int count = 0;
@@ -46,7 +46,7 @@ extern "C" __global__ void __launch_bounds__(threads)
 extern "C" __global__ void __launch_bounds__(threads)
     class_loss_gradient(const X_TYPE* __restrict__ x, const float* __restrict__ table,
                         const int* __restrict__ counts, const float* __restrict__ dy, int capacity, float on,
-                        float off, Y_TYPE* __restrict__ dx, unsigned* status) {
+                        float off, Y_TYPE* __restrict__ dx, StatusWord* status) {
     float count = static_cast<float>(total_matches(counts, capacity)) * static_cast<float>(CLASSES);
     int row = blockIdx.x * rows_per_block + threadIdx.x / LANES;
     if (row >= capacity) return;

@@ -35,7 +35,7 @@ DEVICE MatchLimits anchor_limits() {
 #ifndef DY_TYPE
 extern "C" __global__ void __launch_bounds__(threads)
     decode_box_forward(const X_TYPE* __restrict__ x, const float* __restrict__ table, int capacity, float stride,
-                       Y_TYPE* __restrict__ y, unsigned* status) {
+                       Y_TYPE* __restrict__ y, StatusWord* status) {
     int row = blockIdx.x * threads + threadIdx.x;
     if (row >= capacity) return;
     Match match;
@@ -57,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(threads)
 #else
 extern "C" __global__ void __launch_bounds__(threads)
     decode_box_gradient(const X_TYPE* __restrict__ x, const float* __restrict__ table, const DY_TYPE* __restrict__ dy,
-                        int capacity, float stride, Y_TYPE* __restrict__ dx, unsigned* status) {
+                        int capacity, float stride, Y_TYPE* __restrict__ dx, StatusWord* status) {
     int row = blockIdx.x * threads + threadIdx.x;
     if (row >= capacity) return;
     Match match;

@@ -10,7 +10,7 @@ constexpr int threads = 256;
 
 extern "C" __global__ void __launch_bounds__(threads)
     gather(const X_TYPE* __restrict__ x, const float* __restrict__ table, int capacity, int images, int height,
-           int width, int anchors, Y_TYPE* __restrict__ y, unsigned* status) {
+           int width, int anchors, Y_TYPE* __restrict__ y, StatusWord* status) {
     int row = blockIdx.x * (threads / LANES) + threadIdx.x / LANES;
     if (row >= capacity) return;
     MatchLimits limits;

@@ -16,7 +16,7 @@ constexpr int threads = 256;
 extern "C" __global__ void __launch_bounds__(threads)
     matched_mean_forward(const X_TYPE* __restrict__ x, const float* __restrict__ table, int capacity, float scale,
                          float offset, float* __restrict__ y, float* __restrict__ sums, int* __restrict__ counts,
-                         unsigned* status) {
+                         StatusWord* status) {
     float sum = 0.0f;
     int count = 0;
     for (int i = 0; i < match_count_rows; i += threads) {
@@ -34,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(threads)
 extern "C" __global__ void __launch_bounds__(threads)
     matched_mean_gradient(const float* __restrict__ table, const int* __restrict__ counts,
                           const float* __restrict__ dy, int capacity, float scale, Y_TYPE* __restrict__ dx,
-                          unsigned* status) {
+                          StatusWord* status) {
     int count = total_matches(counts, capacity);
     int row = blockIdx.x * threads + threadIdx.x;
     if (row >= capacity) return;

@@ -9,7 +9,7 @@ constexpr int threads = 256;
 
 extern "C" __global__ void __launch_bounds__(threads)
     objectness_target(const X_TYPE* __restrict__ x, const float* __restrict__ table, int capacity, int images,
-                      int height, int width, int anchors, float base, float ratio, float* y, unsigned* status) {
+                      int height, int width, int anchors, float base, float ratio, float* y, StatusWord* status) {
     int row = blockIdx.x * threads + threadIdx.x;
     if (row >= capacity) return;
     MatchLimits limits;

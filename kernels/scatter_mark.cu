@@ -10,7 +10,7 @@ constexpr int threads = 256;
 
 extern "C" __global__ void __launch_bounds__(threads)
     scatter_mark(const float* __restrict__ table, int capacity, int images, int height, int width, int anchors,
-                 int* __restrict__ keys, unsigned* __restrict__ marks, int words, unsigned* status) {
+                 int* __restrict__ keys, unsigned* __restrict__ marks, int words, StatusWord* status) {
     int row = blockIdx.x * threads + threadIdx.x;
     int key = -1;
     if (row < capacity) {

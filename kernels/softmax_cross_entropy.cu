@@ -16,11 +16,11 @@ constexpr int threads = 256;
 constexpr int rows_per_block = threads / 32;
 
 // The row's class, or −1 after a report.
-DEVICE int read_label(const float* labels, int row, unsigned* status) {
+DEVICE int read_label(const float* labels, int row, StatusWord* status) {
     float label = labels[static_cast<size_t>(row) * LABEL_STRIDE];
     // Not the other way around, so that NaN is refused.
     if (label >= 0.0f && label < static_cast<float>(CHANNELS) && truncf(label) == label) return static_cast<int>(label);
-    if (threadIdx.x % 32 == 0) report_data_error(status, DATA_ERROR_CLASS, static_cast<unsigned>(row));
+    if (threadIdx.x % 32 == 0) report_data_error(status, DATA_ERROR_CLASS, label, static_cast<unsigned>(row));
     return -1;
 }
 
@@ -53,7 +53,7 @@ DEVICE float row_sum(const X_TYPE* z, float maximum) {
 #ifndef Y_TYPE
 extern "C" __global__ void __launch_bounds__(threads)
     softmax_cross_entropy_forward(const X_TYPE* __restrict__ x, const float* __restrict__ labels, int rows, float scale,
-                                  float* __restrict__ sums, unsigned* status) {
+                                  float* __restrict__ sums, StatusWord* status) {
     SHARED_ARRAY(float, losses, rows_per_block);
     int row = blockIdx.x * rows_per_block + threadIdx.x / 32;
     float loss = 0.0f;
@@ -73,7 +73,7 @@ extern "C" __global__ void __launch_bounds__(threads)
 #else
 extern "C" __global__ void __launch_bounds__(threads)
     softmax_cross_entropy_gradient(const X_TYPE* x, const float* __restrict__ labels, const float* __restrict__ dy,
-                                   int rows, float scale, Y_TYPE* dx, unsigned* status) {
+                                   int rows, float scale, Y_TYPE* dx, StatusWord* status) {
     int row = blockIdx.x * rows_per_block + threadIdx.x / 32;
     if (row >= rows) return;
     const X_TYPE* z = x + static_cast<size_t>(row) * X_STRIDE;

@@ -27,5 +27,7 @@ mod memory;
 mod plans;
 #[path = "cuda/traffic.rs"]
 mod traffic;
+#[path = "cuda/tuning.rs"]
+mod tuning;
 #[path = "cuda/training.rs"]
 mod training;

@@ -45,25 +45,29 @@ DEVICE bool is_match(const float* table, int row) {
 DEVICE bool is_index(float value, float limit) { return value >= 0.0f && value < limit && truncf(value) == value; }
 
 // Reads a row. False where it is not used, and where it is impossible, which is reported.
-DEVICE bool read_match(const float* table, int row, const MatchLimits& limits, unsigned* status, Match& match) {
+DEVICE bool read_match(const float* table, int row, const MatchLimits& limits, StatusWord* status, Match& match) {
     const float* from = table + static_cast<size_t>(row) * TABLE_STRIDE;
     if (from[MATCH_VALID] == 0.0f) return false;
     float at[MATCH_COLUMNS];
     load_packs<MATCH_COLUMNS, TABLE_PACK>(at, from);
     DataError error = DATA_ERROR_NONE;
+    float number = 0.0f;
+    auto refuse_unless = [&](bool is_possible, DataError code, MatchColumn column) {
+        if (!is_possible) error = code, number = at[column];
+    };
     // The first column that is wrong counts, as on the host.
-    bool has_area = at[MATCH_WIDTH] > 0.0f && at[MATCH_HEIGHT] > 0.0f;
-    bool is_finite = isfinite(at[MATCH_CENTER_X]) && isfinite(at[MATCH_CENTER_Y]) && isfinite(at[MATCH_WIDTH]) &&
-                     isfinite(at[MATCH_HEIGHT]);
-    if (!has_area || !is_finite) error = DATA_ERROR_MATCH_BOX;
-    if (!is_index(at[MATCH_CLASS], limits.classes)) error = DATA_ERROR_MATCH_CLASS;
-    if (!is_index(at[MATCH_ANCHOR], limits.anchors)) error = DATA_ERROR_MATCH_ANCHOR;
-    if (!is_index(at[MATCH_X], limits.width)) error = DATA_ERROR_MATCH_X;
-    if (!is_index(at[MATCH_Y], limits.height)) error = DATA_ERROR_MATCH_Y;
-    if (!is_index(at[MATCH_IMAGE], limits.images)) error = DATA_ERROR_MATCH_IMAGE;
-    if (at[MATCH_VALID] != 1.0f) error = DATA_ERROR_MATCH_USED;
+    refuse_unless(at[MATCH_HEIGHT] > 0.0f && isfinite(at[MATCH_HEIGHT]), DATA_ERROR_MATCH_BOX, MATCH_HEIGHT);
+    refuse_unless(at[MATCH_WIDTH] > 0.0f && isfinite(at[MATCH_WIDTH]), DATA_ERROR_MATCH_BOX, MATCH_WIDTH);
+    refuse_unless(isfinite(at[MATCH_CENTER_Y]), DATA_ERROR_MATCH_BOX, MATCH_CENTER_Y);
+    refuse_unless(isfinite(at[MATCH_CENTER_X]), DATA_ERROR_MATCH_BOX, MATCH_CENTER_X);
+    refuse_unless(is_index(at[MATCH_CLASS], limits.classes), DATA_ERROR_MATCH_CLASS, MATCH_CLASS);
+    refuse_unless(is_index(at[MATCH_ANCHOR], limits.anchors), DATA_ERROR_MATCH_ANCHOR, MATCH_ANCHOR);
+    refuse_unless(is_index(at[MATCH_X], limits.width), DATA_ERROR_MATCH_X, MATCH_X);
+    refuse_unless(is_index(at[MATCH_Y], limits.height), DATA_ERROR_MATCH_Y, MATCH_Y);
+    refuse_unless(is_index(at[MATCH_IMAGE], limits.images), DATA_ERROR_MATCH_IMAGE, MATCH_IMAGE);
+    refuse_unless(at[MATCH_VALID] == 1.0f, DATA_ERROR_MATCH_USED, MATCH_VALID);
     if (error != DATA_ERROR_NONE) {
-        report_data_error(status, error, static_cast<unsigned>(row));
+        report_data_error(status, error, number, static_cast<unsigned>(row));
         return false;
     }
     match.image = at[MATCH_IMAGE];

@@ -1,5 +1,5 @@
-// How a kernel says that its data are impossible (an index outside of a map): one word in the step's
-// status, which the session reads with the outputs. `runtime::cuda::DataError` reads it back; a test
+// How a kernel says that its data are impossible (an index outside of a map): one word for the step, of which
+// row and what number, which the session reads with the outputs. `runtime::cuda::DataError` reads it back; a test
 // holds the two lists together.
 #pragma once
 #include "common/intrinsics.cuh"
@@ -21,9 +21,13 @@ enum DataError : unsigned {
 // The row of an error that is about none, or about one past what the word can hold.
 constexpr unsigned data_error_no_row = 0xffffffu;
 
-// The word has the code in its low 8 bits, and above them how far the row is from 2²⁴ − 1. The largest
-// word stays, so the lowest row is named, whatever the order in which threads come.
-DEVICE void report_data_error(unsigned* status, DataError code, unsigned row = data_error_no_row) {
+using StatusWord = unsigned long long;
+
+// The word has the bits of the number in its low half, in the high one the code in the low 8 bits and above them
+// how far the row is from 2²⁴ − 1. The largest word stays, so the lowest row is named, whatever the order in which
+// threads come.
+DEVICE void report_data_error(StatusWord* status, DataError code, float number, unsigned row = data_error_no_row) {
     unsigned held = row < data_error_no_row ? row : data_error_no_row;
-    atomicMax(status, (data_error_no_row - held) << 8 | static_cast<unsigned>(code));
+    unsigned what = (data_error_no_row - held) << 8 | static_cast<unsigned>(code);
+    atomicMax(status, static_cast<StatusWord>(what) << 32 | __float_as_uint(number));
 }

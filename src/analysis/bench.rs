@@ -11,7 +11,7 @@ use super::meter::ProcessMeter;
 use super::roofline::{Binding, Ceilings};
 use super::timing::{Runner, Timing, interleaved};
 use crate::Result;
-use crate::compile::{Options, Processor, Program, compile};
+use crate::compile::{Options, Processor, Program};
 use crate::device::Device;
 use crate::graph::Graph;
 use crate::tensor::Tensor;
@@ -123,7 +123,7 @@ pub fn compare(
     let mut meter = ProcessMeter::new();
     let mut seen: Vec<(Arc<Graph>, Vec<String>)> = Vec::with_capacity(candidates.len());
     for Candidate { name, graph, options, feeds } in candidates {
-        let program = Arc::new(compile(&graph, options(device.processor()))?);
+        let program = device.compile_with(&graph, options(device.processor()))?;
         let kernels: Vec<String> = program.steps.iter().map(|step| format!("{:?}", step.op)).collect();
         if seen.iter().any(|(other, those)| Arc::ptr_eq(other, &graph) && *those == kernels) {
             continue;

@@ -11,7 +11,7 @@ use crate::report::{Align, Layout, Table, number};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{
     Cache, CudaLibrary, DeviceInfo, DriverStatus, Launch, Nvrtc, Outcome, Place, Problem, Readiness,
-    Resources, Search, driver_search, nvrtc_search, readiness,
+    Resources, Search, Target, TuningStore, driver_search, nvrtc_search, readiness,
 };
 use crate::tensor::DType;
 use crate::{Error, Result};
@@ -60,6 +60,25 @@ struct DevicePart {
     #[serde(flatten)]
     info: DeviceInfo,
     free_bytes: Option<u64>,
+    /// Operations whose fastest tile was measured (`--autotune`), and the file that keeps them.
+    measured_tiles: usize,
+    tunings: Option<PathBuf>,
+}
+
+impl DevicePart {
+    fn new(info: DeviceInfo, cache: &Cache) -> Self {
+        let DeviceInfo { arch, multiprocessors, shared_bytes, .. } = info;
+        let target = Target { arch, multiprocessors, shared_bytes, map: DType::F32 };
+        let nvrtc = nvrtc_search().found().map_or((0, 0), Nvrtc::version);
+        let tunings = TuningStore::open(cache.folder(), &info.name, &target, nvrtc);
+        tunings.take_warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+        DevicePart {
+            free_bytes: info.free_bytes(),
+            measured_tiles: tunings.known().len(),
+            tunings: tunings.file().map(PathBuf::from),
+            info,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -158,7 +177,7 @@ impl Diagnosis {
             driver: DriverPart {
                 library: driver.library,
                 cuda: version,
-                devices: devices.map(|info| DevicePart { free_bytes: info.free_bytes(), info }).collect(),
+                devices: devices.map(|info| DevicePart::new(info, &cache)).collect(),
                 searched: places(driver_search()),
             },
             nvrtc,
@@ -285,8 +304,9 @@ fn device_table(devices: &[DevicePart]) -> Table {
         ("free", Align::Right),
         ("multiprocessors", Align::Right),
         ("shared memory", Align::Right),
+        ("measured tiles", Align::Right),
     ]);
-    for DevicePart { info, free_bytes } in devices {
+    for DevicePart { info, free_bytes, measured_tiles, .. } in devices {
         table.row([
             format!("cuda:{}", info.ordinal),
             info.name.clone(),
@@ -295,6 +315,7 @@ fn device_table(devices: &[DevicePart]) -> Table {
             free_bytes.map_or_else(|| "unknown".to_owned(), number::bytes),
             info.multiprocessors.to_string(),
             number::bytes(u64::from(info.shared_bytes)),
+            measured_tiles.to_string(),
         ]);
     }
     table

@@ -79,6 +79,9 @@ pub struct DeviceOptions {
     /// Threads of the cpu device; 0: as many as the machine has
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1024))]
     threads: u16,
+    /// Measure on the GPU, once, how each convolution is cut into blocks best, and keep it for all later runs
+    #[arg(long)]
+    autotune: bool,
 }
 
 impl DeviceOptions {
@@ -87,12 +90,21 @@ impl DeviceOptions {
     /// # Errors
     /// Where it cannot be had.
     pub fn open(&self) -> Result<Device> {
+        if self.autotune && matches!(self.device, DeviceName::Cpu | DeviceName::Reference) {
+            let message = "--autotune measures a GPU's kernels, and none is used";
+            return Err(Error::invalid(message).fix("leave it out, or use --device cuda"));
+        }
         match self.device {
             DeviceName::Auto => self.open_best(),
             DeviceName::Cpu => self.open_cpu(),
-            DeviceName::Cuda => Ok(Device::Cuda(Cuda::open(usize::from(self.gpu), self.dtype.into())?)),
+            DeviceName::Cuda => self.open_cuda(),
             DeviceName::Reference => Ok(Device::Reference),
         }
+    }
+
+    fn open_cuda(&self) -> Result<Device> {
+        let cuda = Cuda::open(usize::from(self.gpu), self.dtype.into())?;
+        Ok(Device::Cuda(cuda.with_autotuning(self.autotune)))
     }
 
     fn open_cpu(&self) -> Result<Device> {
@@ -103,15 +115,17 @@ impl DeviceOptions {
         Device::cpu(usize::from(self.threads))
     }
 
-    /// The GPU where it works. Where there is a driver and still no working device, says why: its owner
-    /// would want to know.
+    /// The GPU where it works; else the cpu, and a line on standard error says why.
     fn open_best(&self) -> Result<Device> {
-        match Cuda::open(usize::from(self.gpu), self.dtype.into()) {
-            Ok(cuda) => Ok(Device::Cuda(cuda)),
+        match self.open_cuda() {
+            Ok(device) => Ok(device),
             Err(error) => {
                 let device = self.open_cpu()?;
-                if driver_is_present() {
-                    eprintln!("using {device}, since the GPU cannot be used: {error}");
+                match driver_is_present() {
+                    true => eprintln!("using {device}, since the GPU cannot be used: {error}"),
+                    false => eprintln!(
+                        "using {device}, since no NVIDIA driver was found (gradpath doctor says more)"
+                    ),
                 }
                 Ok(device)
             }

@@ -12,6 +12,7 @@ mod recompute;
 mod report;
 mod schedule;
 mod stored;
+mod tiles;
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub use report::{MemoryItems, MemoryReport, Resident};
 
 use crate::graph::{Graph, Mode, Node, Source};
 use crate::ops::Value;
-use crate::runtime::cuda::Target;
+use crate::runtime::cuda::{Target, Tunings};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -40,6 +41,8 @@ pub struct Options {
     /// [`crate::ops::split_conv`], [`crate::ops::conv_chain`]. Only CUDA devices have the kernels; the others run
     /// the convolutions one after the other, which is how the rules are tested without one.
     pub fuse_blocks: Option<Target>,
+    /// Which tiles were measured to be the fastest on the CUDA device that the program is for.
+    pub tunings: Option<Arc<Tunings>>,
     /// What the program is for.
     pub processor: Processor,
 }
@@ -51,12 +54,12 @@ impl Options {
             Processor::Cuda(target) => Some(*target),
             Processor::Reference | Processor::Cpu(_) => None,
         };
-        Options { fuse: true, recompute: true, fuse_blocks, processor }
+        Options { fuse: true, recompute: true, fuse_blocks, tunings: None, processor }
     }
 
     /// Every node as it was traced: what the optimised program is compared with.
     pub fn plain(processor: Processor) -> Self {
-        Options { fuse: false, recompute: false, fuse_blocks: None, processor }
+        Options { fuse: false, recompute: false, fuse_blocks: None, tunings: None, processor }
     }
 }
 
@@ -97,7 +100,16 @@ fn finish(mut lowered: Lowered, mode: Mode, options: &Options) -> Result<Program
     schedule::schedule(&mut lowered)?;
     let map = options.processor.map();
     let placed = place::place(&mut lowered, map)?;
-    assemble(mode, &lowered, placed, options)
+    let program = assemble(mode, &lowered, &placed, options)?;
+    // How operands lie is known only now, and a tile changes no more than how much scratch memory there is.
+    match (&options.tunings, &options.processor) {
+        (Some(tunings), Processor::Cuda(target))
+            if tiles::take_measured(&mut lowered, &program, target, tunings) =>
+        {
+            assemble(mode, &lowered, &placed, options)
+        }
+        _ => Ok(program),
+    }
 }
 
 /// The element type of everything in `buffer`.
@@ -106,7 +118,7 @@ fn buffer_type(buffer: &place::Buffer, types: &[DType]) -> DType {
 }
 
 /// Lays the buffers out in one arena and writes the program down.
-fn assemble(mode: Mode, lowered: &Lowered, placed: Placed, options: &Options) -> Result<Program> {
+fn assemble(mode: Mode, lowered: &Lowered, placed: &Placed, options: &Options) -> Result<Program> {
     let types = &placed.types;
     let mut persistent = Vec::new();
     let mut memory = Vec::with_capacity(placed.buffers.len());
@@ -195,7 +207,7 @@ fn assemble(mode: Mode, lowered: &Lowered, placed: Placed, options: &Options) ->
         .collect::<Result<_>>()?;
     let outputs =
         lowered.outputs.iter().map(|(name, v)| Ok((name.clone(), slot(*v)?))).collect::<Result<_>>()?;
-    let report = report::report(lowered, &placed, &requests, &plan, &persistent);
+    let report = report::report(lowered, placed, &requests, &plan, &persistent);
     Ok(Program {
         mode,
         prepare: Vec::new(),

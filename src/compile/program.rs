@@ -108,10 +108,8 @@ impl Step {
 
     /// The shapes of its inputs and of its outputs.
     pub fn shapes(&self) -> (Vec<Shape>, Vec<Shape>) {
-        let outputs = self.outputs.iter().map(|slot| slot.shape).collect();
-        let inputs =
-            (0..self.inputs.len()).filter_map(|i| self.input_slot(i)).map(|slot| slot.shape).collect();
-        (inputs, outputs)
+        let inputs = (0..self.inputs.len()).filter_map(|i| self.input_slot(i));
+        (inputs.map(|slot| slot.shape).collect(), self.outputs.iter().map(|slot| slot.shape).collect())
     }
 
     /// What the op costs at these shapes.

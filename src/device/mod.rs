@@ -40,7 +40,29 @@ impl Device {
     /// # Errors
     /// As [`crate::compile::compile`].
     pub fn compile(&self, graph: &Graph) -> Result<Arc<Program>> {
-        Ok(Arc::new(compile(graph, Options::new(self.processor()))?))
+        self.compile_with(graph, Options::new(self.processor()))
+    }
+
+    /// Compiles `graph` for this device as `options` say, whose processor must be [this device's](Device::processor).
+    /// On a CUDA device tiles are those that were measured there; where it
+    /// [autotunes](crate::runtime::cuda::Cuda::autotunes), what was not measured yet is measured first, which
+    /// standard error says.
+    ///
+    /// # Errors
+    /// As [`crate::compile::compile`]; and where measuring breaks the device.
+    pub fn compile_with(&self, graph: &Graph, mut options: Options) -> Result<Arc<Program>> {
+        if let Device::Cuda(cuda) = self {
+            if cuda.autotunes() {
+                let untuned = compile(graph, Options { tunings: None, ..options.clone() })?;
+                let tuned = cuda::tune(&untuned, cuda, &mut cuda::time_on_device)?;
+                tuned.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+                if tuned.measured > 0 {
+                    eprintln!("{tuned}");
+                }
+            }
+            options.tunings = Some(cuda.tunings().known());
+        }
+        Ok(Arc::new(compile(graph, options)?))
     }
 
     /// What programs of this device are compiled for.

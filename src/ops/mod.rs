@@ -50,7 +50,7 @@ pub use accesses::{Accesses, Kernels, Usage};
 pub use case::Case;
 pub use gradient::Gradient;
 pub use io::{ImageBlock, Io, image_blocks, pixels_per_chunk};
-pub use op::{Cost, Layout, Op, Tape, Value, expect_inputs, expect_same};
+pub use op::{Cost, Layout, Op, Tape, TileChoice, Value, expect_inputs, expect_same};
 
 #[cfg(test)]
 mod tests;

@@ -81,6 +81,30 @@ pub enum Layout {
     Identity,
 }
 
+/// A choice among the tiles that an op's CUDA kernels can be cut into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TileChoice {
+    /// The tiles, by names that differ.
+    pub tiles: Vec<String>,
+    /// The one that is taken where nobody has measured.
+    pub usual: usize,
+    /// The kernel files that may be launched.
+    pub files: &'static [&'static str],
+}
+
+impl TileChoice {
+    /// The choice among `tiles`, of which `usual` is taken unasked; `None` where there are not two.
+    pub fn new<T: PartialEq + fmt::Display>(
+        tiles: &[T],
+        usual: &T,
+        files: &'static [&'static str],
+    ) -> Option<Self> {
+        let usual = tiles.iter().position(|tile| tile == usual)?;
+        let tiles: Vec<String> = tiles.iter().map(T::to_string).collect();
+        (tiles.len() > 1).then_some(TileChoice { tiles, usual, files })
+    }
+}
+
 /// An op: its definition (shape rule, gradient, cost) and how each device runs it.
 ///
 /// Adding one is copying a folder: `mod.rs` has the definition and the documentation, `reference.rs`
@@ -187,6 +211,20 @@ pub trait Op: fmt::Debug + Send + Sync + Any {
     fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
         let _ = (inputs, outputs, target);
         0
+    }
+
+    /// The tiles that the op's CUDA kernels can be cut into for operands of these shapes: what is measured
+    /// where the fastest is looked for. `None` where there is nothing to choose.
+    fn cuda_tiles(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> Option<TileChoice> {
+        let _ = (inputs, outputs, target);
+        None
+    }
+
+    /// The op, cut into `tile`, one of [`Op::cuda_tiles`]. It computes the same, but may add in another order.
+    /// A tile that is none of them (the kernels have changed) is as good as none.
+    fn with_cuda_tile(&self, tile: &str) -> Option<Arc<dyn Op>> {
+        let _ = tile;
+        None
     }
 
     /// The launches that run the op on a CUDA device, in order. Each operand may be of any element type

@@ -61,6 +61,8 @@ pub struct Checkpoint {
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// The folders that were made for it, the outermost first.
+    made: Vec<PathBuf>,
 }
 
 impl RunFolder {
@@ -73,14 +75,18 @@ impl RunFolder {
             let fix = "go on with --resume, or choose another --out";
             return Err(Error::file(path, "holds a run already").fix(fix));
         }
-        Ok(RunFolder { path: path.to_owned() })
+        Ok(RunFolder { path: path.to_owned(), made: Vec::new() })
     }
 
     /// Makes the folder.
     ///
     /// # Errors
     /// Where it cannot be made or written to.
-    pub fn create(&self) -> Result<()> {
+    pub fn create(&mut self) -> Result<()> {
+        let missing = self.path.ancestors().filter(|path| !path.as_os_str().is_empty() && !path.exists());
+        let mut missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+        missing.reverse();
+        self.made = missing;
         std::fs::create_dir_all(&self.path).map_err(|e| {
             Error::file(&self.path, "cannot make the run's folder").caused_by(e).fix("choose another --out")
         })?;
@@ -88,6 +94,16 @@ impl RunFolder {
         let probe = self.file(".writable");
         write_atomically(&probe, |_| Ok(())).map_err(|e| e.fix("choose another --out"))?;
         std::fs::remove_file(&probe).map_err(|e| Error::file(&probe, "cannot be removed").caused_by(e))
+    }
+
+    /// Takes back what a run that did nothing has left: its config, and the folders that were made for it, as far
+    /// as nothing else is in them.
+    pub fn discard(&self) {
+        // What cannot be removed stays: the error that ended the run is the one to tell.
+        let _ = std::fs::remove_file(self.file("config.toml"));
+        for folder in self.made.iter().rev() {
+            let _ = std::fs::remove_dir(folder);
+        }
     }
 
     /// The folder of a run that was begun.
@@ -99,7 +115,7 @@ impl RunFolder {
             return Err(Error::file(path, "holds no run: there is no config.toml in it")
                 .fix("give --resume the folder of a run"));
         }
-        Ok(RunFolder { path: path.to_owned() })
+        Ok(RunFolder { path: path.to_owned(), made: Vec::new() })
     }
 
     /// The first of `base`, `base-2`, `base-3`, … that does not exist.
@@ -215,3 +231,31 @@ impl RunFolder {
 }
 
 const CHECKPOINT: &str = "gradpath checkpoint 1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_nothing_is_taken_back_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let begin = |path: &str| {
+            let mut folder = RunFolder::planned(&root.path().join(path)).unwrap();
+            folder.create().unwrap();
+            folder.write_config(&TrainConfig::default()).unwrap();
+            assert!(folder.file("config.toml").is_file());
+            folder
+        };
+        begin("runs/a").discard();
+        assert!(!root.path().join("runs").exists(), "both were made for it");
+        // What was there stays, and so does a folder with something in it.
+        std::fs::create_dir(root.path().join("mine")).unwrap();
+        begin("mine").discard();
+        begin("mine/runs/a").discard();
+        assert_eq!(std::fs::read_dir(root.path().join("mine")).unwrap().count(), 0);
+        let other = begin("runs/b");
+        std::fs::write(root.path().join("runs/notes.txt"), "mine").unwrap();
+        other.discard();
+        assert!(!other.path().exists() && root.path().join("runs/notes.txt").is_file());
+    }
+}

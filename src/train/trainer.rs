@@ -72,6 +72,8 @@ pub struct Trainer {
     state: BTreeMap<String, Tensor>,
     metrics: Vec<EpochMetrics>,
     folder: RunFolder,
+    /// Whether the folder was made for it.
+    is_new: bool,
 }
 
 impl Trainer {
@@ -81,9 +83,10 @@ impl Trainer {
     /// # Errors
     /// Where the config, the data or the folder cannot be used.
     pub fn new(config: TrainConfig, device: Device, folder: &std::path::Path) -> Result<Self> {
-        let trainer = Self::prepare(config, device, RunFolder::planned(folder)?)?;
-        trainer.folder.create()?;
-        trainer.folder.write_config(&trainer.config)?;
+        let mut trainer = Self::prepare(config, device, RunFolder::planned(folder)?)?;
+        let begun = trainer.folder.create().and_then(|()| trainer.folder.write_config(&trainer.config));
+        begun.inspect_err(|_| trainer.folder.discard())?;
+        trainer.is_new = true;
         Ok(trainer)
     }
 
@@ -148,6 +151,7 @@ impl Trainer {
             state,
             metrics,
             folder,
+            is_new: false,
         })
     }
 
@@ -186,11 +190,23 @@ impl Trainer {
         self.metrics.len()
     }
 
-    /// Trains to the end.
+    /// Trains to the end. A new run that fails before its first step was done leaves no folder.
     ///
     /// # Errors
-    /// Where an image cannot be read, the loss is no longer a number, or a file cannot be written.
-    pub fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+    /// Where the device has too little memory, an image cannot be read, the loss is no longer a number, or a file
+    /// cannot be written.
+    pub fn run(self, observer: &mut dyn Observer) -> Result<Outcome> {
+        let new = self.is_new.then(|| self.folder.clone());
+        let mut steps = 0;
+        self.train(observer, &mut steps).inspect_err(|_| {
+            if let (Some(folder), 0) = (new, steps) {
+                folder.discard();
+            }
+        })
+    }
+
+    /// Trains to the end, and counts in `steps` what was done.
+    fn train(mut self, observer: &mut dyn Observer, steps_done: &mut usize) -> Result<Outcome> {
         let config = self.config.clone();
         let loader = Loader::new(
             self.train.clone(),
@@ -228,6 +244,7 @@ impl Trainer {
             let mut sum = StepLoss::default();
             let mut done = |loss: StepLoss| {
                 observer.step(&loss, config.batch);
+                *steps_done += 1;
                 sum.total += loss.total;
                 sum.box_loss += loss.box_loss;
                 sum.objectness += loss.objectness;

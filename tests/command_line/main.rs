@@ -16,10 +16,16 @@ fn gradpath<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gradpath")).args(args).output().unwrap()
 }
 
+/// What was said on standard error, but for the line by which `--device auto` takes the cpu.
+fn without_device(errors: &[u8]) -> String {
+    let errors = String::from_utf8_lossy(errors);
+    errors.lines().filter(|line| !line.starts_with("using cpu (")).map(|line| format!("{line}\n")).collect()
+}
+
 /// Standard output of a run that must succeed.
 fn succeeds<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> String {
     let output = gradpath(args);
-    let errors = String::from_utf8_lossy(&output.stderr);
+    let errors = without_device(&output.stderr);
     assert!(output.status.success(), "{errors}");
     assert_eq!(errors, "");
     String::from_utf8(output.stdout).unwrap()
@@ -28,7 +34,7 @@ fn succeeds<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> String {
 /// The sentence of a run that must fail with status 1: one line, nothing on standard output.
 fn fails<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> String {
     let output = gradpath(args);
-    let errors = String::from_utf8(output.stderr).unwrap();
+    let errors = without_device(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(output.stdout.is_empty());
     let sentence = errors.strip_prefix("error: ").unwrap_or_else(|| panic!("{errors}"));

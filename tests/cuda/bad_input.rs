@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use gradpath::runtime::cuda::{Target, Tuning, TuningStore};
+use gradpath::tensor::DType;
+
 use crate::emulator::Emulator;
 
 /// The program with the emulator's libraries, and home and working folder in a folder of its own.
@@ -186,10 +189,18 @@ fn no_driver() {
     for part in ["NVIDIA's driver (libcuda) was not found", "install its driver", "--device cpu"] {
         assert!(sentence.contains(part), "{sentence}");
     }
-    // On most machines: nothing is wrong with them, so nothing is said of it.
-    let (text, errors) = program.succeeds(SUMMARY);
-    assert!(text.contains("cpu ("), "{text}");
-    assert_eq!(errors, "");
+    // On most machines: nothing is wrong with them.
+    for json in ["", " --json"] {
+        let (text, errors) = program.succeeds(&format!("{SUMMARY}{json}"));
+        assert!(text.contains("cpu ("), "{text}");
+        assert!(errors.starts_with("using cpu ("), "{errors}");
+        assert!(
+            errors.ends_with("), since no NVIDIA driver was found (gradpath doctor says more)\n"),
+            "{errors}"
+        );
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    assert_eq!(program.succeeds(&format!("{SUMMARY} --device cpu")).1, "");
 }
 
 #[test]
@@ -318,4 +329,54 @@ fn a_training_that_does_not_fit_says_which_batch_does() {
     ] {
         assert!(sentence.contains(part), "{sentence}");
     }
+    assert!(!program.path("run").exists(), "it left a folder of nothing");
+}
+
+/// What was measured is used by every later run, and said; a damaged file of it is one line.
+#[test]
+fn measured_tiles_are_told() {
+    let Some(program) = Program::new() else { return };
+    let (text, errors) = program.succeeds("doctor --json");
+    let diagnosis: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let device = &diagnosis["driver"]["devices"][0];
+    assert_eq!((&device["measured_tiles"], errors.as_str()), (&0.into(), ""));
+    let number = |name: &str| u32::try_from(device[name].as_u64().unwrap()).unwrap();
+    let target = Target {
+        arch: number("arch"),
+        multiprocessors: number("multiprocessors"),
+        shared_bytes: number("shared_bytes"),
+        map: DType::F32,
+    };
+    let store = TuningStore::open(Some(&program.cache()), device["name"].as_str().unwrap(), &target, (13, 0));
+    assert_eq!(store.file().and_then(Path::to_str), device["tunings"].as_str());
+    let tuning = Tuning {
+        tile: "64x64".to_owned(),
+        microseconds: 1.0,
+        usual_microseconds: 2.0,
+        kernels: "0123456789abcdef".to_owned(),
+    };
+    store.add(
+        [("one operation", tuning.clone()), ("another", tuning)].map(|(key, t)| (key.to_owned(), t)).into(),
+    );
+    let (text, errors) = program.succeeds(&format!("{SUMMARY} --device cuda"));
+    assert!(text.contains("cuda:0 (Emulator, sm_80, f32 maps, 2 measured tiles)"), "{text}");
+    assert_eq!(errors, "");
+    let (text, _) = program.succeeds("doctor --json");
+    let diagnosis: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(diagnosis["driver"]["devices"][0]["measured_tiles"], 2);
+
+    fs::write(store.file().unwrap(), "{").unwrap();
+    let (text, errors) = program.succeeds(&format!("{SUMMARY} --device cuda"));
+    assert!(text.contains("cuda:0 (Emulator, sm_80, f32 maps)"), "{text}");
+    assert!(
+        errors.starts_with("warning: ") && errors.contains("is damaged, so its tiles are not used"),
+        "{errors}"
+    );
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+
+    let sentence = program.fails(&format!("{SUMMARY} --device cpu --autotune"));
+    assert_eq!(
+        sentence,
+        "--autotune measures a GPU's kernels, and none is used; leave it out, or use --device cuda"
+    );
 }

@@ -7,11 +7,11 @@ use gradpath::analysis::workload::{BlockName, BlockSpec, Subject, Workload};
 use gradpath::device::{Device, Session};
 use gradpath::graph::{Graph, Mode};
 use gradpath::ops::Case;
-use gradpath::ops::class_loss;
 use gradpath::ops::conv::cuda::{ConvCandidate, tile};
 use gradpath::ops::conv::{Conv, Geometry};
 use gradpath::ops::matches::column;
 use gradpath::ops::matches::testing::{UNUSED, row};
+use gradpath::ops::{class_loss, softmax_cross_entropy};
 use gradpath::selftest::{CaseProgram, Variant};
 use gradpath::tensor::{DType, Shape, Tensor};
 use gradpath::train::{MeasuredStep, TrainStep};
@@ -135,12 +135,39 @@ fn impossible_data_is_named_as_on_the_cpu() {
         assert_eq!(run(&bad).expect_err("class 7 of 4").to_string(), said[said.len() - 1]);
         assert_eq!(run(&good).unwrap(), expected);
     }
-    // The device's word has room for the row, not for the number.
-    assert!(said[0].contains("a class that there is not") && said[1].contains("class 7"), "{said:?}");
+    // The device's word has room for the row and the number, not for the limit.
+    assert!(said[0].contains("class 7, which there is not") && said[1].contains("class 7, but"), "{said:?}");
     for sentence in &said {
         assert!(sentence.starts_with("class loss: row 1 of the match table has "), "{sentence}");
         let fix = "assign the objects with the head and the input size that the graph was traced with";
         assert!(sentence.ends_with(fix), "{sentence}");
+    }
+    assert_eq!(emulated.last_error(), "");
+}
+
+/// The row and the label are in the word, so the sentence is the cpu's, digit by digit.
+#[test]
+fn a_label_that_is_no_class_is_named_as_on_the_cpu() {
+    let Some((emulated, cuda)) = open(80, DType::F32) else { return };
+    let mut graph = Graph::new(Mode::Training);
+    let logits = graph.input("logits", Shape::new(5, 1, 1, 4)).unwrap();
+    let labels = graph.input("labels", Shape::new(5, 1, 1, 1)).unwrap();
+    let loss = softmax_cross_entropy::trace(&mut graph, logits, labels).unwrap();
+    graph.output("loss", loss).unwrap();
+    let logits = Tensor::full(Shape::new(5, 1, 1, 4), 0.5);
+    for bad in [4.0, 1.1, -1.0, f32::NAN] {
+        let labels = Tensor::new(Shape::new(5, 1, 1, 1), vec![0.0, 3.0, bad, 1.0, 9.0]).unwrap();
+        let said = [device(&cuda, DType::F32), Device::cpu(1).unwrap()].map(|device| {
+            let mut session = device.session(device.compile(&graph).unwrap()).unwrap();
+            let ran = session.step(&[("logits", &logits), ("labels", &labels)]);
+            let ran = ran.and_then(|()| session.output("loss"));
+            ran.expect_err("a label that is no class").to_string()
+        });
+        let expected =
+            format!("softmax cross entropy: row 2 has the label {}, which is no class; ", f64::from(bad));
+        for sentence in said {
+            assert!(sentence.starts_with(&expected), "{sentence}");
+        }
     }
     assert_eq!(emulated.last_error(), "");
 }
@@ -182,6 +209,13 @@ fn calls_that_fail_once() {
         println!("{what}: {error}");
         assert!(error.contains("the driver says"), "{what}: {error}");
         assert_eq!(error.lines().count(), 1, "{error}");
+        if (function, nth) == ("cuLaunchKernel", 12) {
+            // The op and where it stands, the kernel and its sizes, and not its twenty macros.
+            let (op, rest) = error.split_once(": kernel ").unwrap();
+            assert!(training.graph.nodes().iter().any(|node| op.starts_with(node.op.name())), "{error}");
+            assert!(rest.contains(" blocks of ") && rest.contains(" threads"), "{error}");
+            assert!(!error.contains('<') && error.len() < 200, "{error}");
+        }
         let again = step(&mut *session, &training).unwrap_or_else(|e| panic!("after {what}: {e}"));
         assert_eq!(again, expected[usize::from(!in_first)], "after {what}");
         drop(session);

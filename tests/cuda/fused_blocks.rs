@@ -57,7 +57,7 @@ fn bytes(shapes: &[Shape], map: DType, biases: usize) -> u64 {
 
 #[test]
 fn a_bottleneck_reads_its_operands_and_writes_its_output() {
-    let op = ConvChain { first: unit(1), second: Conv { residual: true, ..unit(3) }, keep_middle: false };
+    let op = ConvChain::new(unit(1), Conv { residual: true, ..unit(3) }, false);
     for (map, c) in [(DType::F32, 16), (DType::F32, 32), (DType::F16, 32), (DType::Bf16, 64)] {
         let x = Shape::new(1, 11, 20, c);
         let (first, second) = (Shape::new(c, 1, 1, c), Shape::new(c, 3, 3, c));
@@ -71,7 +71,7 @@ fn a_bottleneck_reads_its_operands_and_writes_its_output() {
 
 #[test]
 fn a_stack_writes_both_of_its_maps_and_reads_neither() {
-    let op = ConvChain { first: unit(3), second: unit(3), keep_middle: true };
+    let op = ConvChain::new(unit(3), unit(3), true);
     for (map, c) in [(DType::F32, 16), (DType::F16, 32), (DType::F16, 64)] {
         let x = Shape::new(1, 10, 19, c);
         let weight = Shape::new(c, 3, 3, c);
@@ -84,7 +84,7 @@ fn a_stack_writes_both_of_its_maps_and_reads_neither() {
 
 #[test]
 fn a_split_reads_its_map_once() {
-    let op = SplitConv { conv: unit(1), branches: 2 };
+    let op = SplitConv::new(unit(1), 2);
     for (map, c, width) in
         [(DType::F32, 16, 8), (DType::F32, 64, 32), (DType::F16, 32, 16), (DType::Bf16, 64, 32)]
     {

@@ -63,7 +63,7 @@ fn planned(program: &Program) -> u64 {
     let arena = 4 * program.arena;
     let persistent: usize = program.persistent.iter().map(|p| p.shape.elements() * p.dtype.size()).sum();
     // A word for each step; two buffers for each input.
-    let status = 4 * program.steps.len();
+    let status = 8 * program.steps.len();
     (arena + persistent + status) as u64 + staged(program)
 }
 
@@ -91,7 +91,7 @@ fn check(network: &str, count: usize) {
     let parts = 1 + program.persistent.len() + 1 + 2 * program.inputs.len();
     assert_eq!(held.live_allocations - before.live_allocations, parts as u64);
     assert_eq!(held.pinned_bytes - before.pinned_bytes, staged(&program));
-    let status = 4 * program.steps.len() as u64;
+    let status = 8 * program.steps.len() as u64;
     assert_eq!(session.held_bytes() as u64, planned(&program) - status - staged(&program));
     assert_eq!(session.held_bytes(), program.report.total_bytes());
     assert_eq!(program.report.items.total(), program.report.total_bytes());

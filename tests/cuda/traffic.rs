@@ -308,7 +308,7 @@ fn a_convolution_with_prologue_and_statistics() {
 fn a_split_reads_its_map_once() {
     let (x, y) = (Shape::new(1, 9, 11, 32), Shape::new(1, 9, 11, 16));
     let conv = Conv { activation: Activation::Silu, ..Conv::plain(Geometry::same(1, 1), true) };
-    let op = SplitConv { conv, branches: 2 };
+    let op = SplitConv::new(conv, 2);
     let weight = Shape::new(16, 1, 1, 32);
     let shapes = [x, weight, Shape::vector(16), weight, Shape::vector(16)];
     for map in MAPS {
@@ -326,7 +326,7 @@ fn chains_do_not_read_their_middle_map() {
     let (x, c) = (Shape::new(1, 9, 11, 32), 32);
     for map in MAPS {
         let second = Conv { residual: true, ..unit(3) };
-        let op = ConvChain { first: unit(1), second, keep_middle: false };
+        let op = ConvChain::new(unit(1), second, false);
         let shapes =
             [x, Shape::new(c, 1, 1, c), Shape::vector(c), Shape::new(c, 3, 3, c), Shape::vector(c), x];
         let case = Case::random(op, &shapes, 1).dense_inputs(&[1, 3]).f32_inputs(&[2, 4]);
@@ -334,7 +334,7 @@ fn chains_do_not_read_their_middle_map() {
         let by_hand = ByHand { case, in_place: false, maps: (read, x.elements()), vectors: (2 * c, 0) };
         check_by_hand("bottleneck", map, &by_hand);
 
-        let op = ConvChain { first: unit(3), second: unit(3), keep_middle: true };
+        let op = ConvChain::new(unit(3), unit(3), true);
         let weight = Shape::new(c, 3, 3, c);
         let shapes = [x, weight, Shape::vector(c), weight, Shape::vector(c)];
         let case = Case::random(op, &shapes, 1).dense_inputs(&[1, 3]).f32_inputs(&[2, 4]);

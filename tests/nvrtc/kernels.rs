@@ -1,10 +1,12 @@
 //! The kernels as the ops' cases and the small networks launch them: each compiles without a warning, spills
 //! no register, takes the launch's arguments, and fits on a multiprocessor.
 //!
-//! That is some thousand specialisations an architecture. So each is compiled for one architecture, in turn,
-//! and each file for every one, which takes three and a half minutes on two cores; with
-//! `GRADPATH_ALL_KERNELS=1` all are compiled for all, seven times as many. What was compiled once is in the
-//! cache.
+//! That is some thousand specialisations an architecture, and 25 minutes on two cores for all of them on all. So
+//! what all of them take is recorded (`budgets.csv`), and of kernels that are still those of the record a sample is
+//! compiled: each for one architecture, in turn, and each file for every one. Of a file that has changed, or that the
+//! record does not know, all are. `GRADPATH_ALL_KERNELS=1` compiles all and renews the record;
+//! `GRADPATH_ALL_KERNELS=add.cu,copy.cu` does so for these files and leaves out the others. What was compiled once is
+//! in the cache.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +21,8 @@ use gradpath::tensor::{DType, Shape};
 use gradpath::train::TrainStep;
 use gradpath::zoo;
 
-use super::{ARCHITECTURES, nvrtc};
+use super::budgets::{Budget, Extent, Record, hash, renew};
+use super::{ARCHITECTURES, nvrtc, options};
 
 /// Registers of a multiprocessor, on every architecture from sm_75.
 const REGISTERS: u32 = 65_536;
@@ -71,25 +74,42 @@ fn faults(launch: &Launch, compiled: &Compiled, target: &Target) -> Vec<String> 
     faults
 }
 
-/// The kernels among `launches` that are compiled for `arch`: of each file and entry, one in as many as there
-/// are architectures, another one for each; all of those that no other architecture has.
-fn chosen(launches: &[Launch], arch: u32) -> BTreeSet<Kernel> {
-    let all: BTreeSet<Kernel> = launches.iter().map(|launch| launch.kernel.clone()).collect();
-    if std::env::var_os("GRADPATH_ALL_KERNELS").is_some() {
-        return all;
+/// What is compiled beside what the record asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Demand {
+    /// What the record asks for.
+    Record,
+    /// All, and the record is renewed.
+    All,
+    /// All of these files, whose rows are renewed, and nothing of others.
+    Files(Vec<String>),
+}
+
+impl Demand {
+    fn of_user() -> Self {
+        match std::env::var("GRADPATH_ALL_KERNELS") {
+            Err(_) => Demand::Record,
+            Ok(value) if value == "1" => Demand::All,
+            Ok(files) => Demand::Files(files.split(',').map(str::to_owned).collect()),
+        }
     }
-    let mut groups: BTreeMap<(&str, &str), Vec<Kernel>> = BTreeMap::new();
-    for kernel in all {
-        groups.entry((kernel.file, kernel.entry)).or_default().push(kernel);
+}
+
+/// One in as many of `kernels` as there are architectures, of each entry, another one for each.
+fn sample(kernels: &BTreeSet<Kernel>, arch: u32) -> BTreeSet<Kernel> {
+    let mut groups: BTreeMap<&str, Vec<&Kernel>> = BTreeMap::new();
+    for kernel in kernels {
+        groups.entry(kernel.entry).or_default().push(kernel);
     }
     let turn = ARCHITECTURES.iter().position(|&other| other == arch).unwrap();
     let every = ARCHITECTURES.len();
+    // Those that no other architecture has are compiled all.
     let (specific, groups): (Vec<_>, Vec<_>) = groups.into_values().partition(|group| group[0].is_specific);
     let portable = groups.into_iter().flat_map(|group| {
         let first = turn % group.len();
         group.into_iter().skip(first).step_by(every)
     });
-    portable.chain(specific.into_iter().flatten()).collect()
+    portable.chain(specific.into_iter().flatten()).cloned().collect()
 }
 
 /// What the small networks launch, inference and a training step.
@@ -117,9 +137,7 @@ fn networks(target: &Target) -> Vec<Launch> {
 }
 
 fn check(arch: u32) {
-    if nvrtc().is_none() {
-        return;
-    }
+    let Some(nvrtc) = nvrtc() else { return };
     let target = target(arch);
     let maps = [DType::F32, DType::F16, DType::Bf16];
     let selection = Selection { maps: maps.to_vec(), filter: None };
@@ -127,10 +145,38 @@ fn check(arch: u32) {
     for map in maps {
         launches.extend(networks(&Target { map, ..target }));
     }
+    let version = format!("{}.{}", nvrtc.version().0, nvrtc.version().1);
+    let mut files: BTreeMap<&str, BTreeSet<Kernel>> = BTreeMap::new();
+    for Launch { kernel, .. } in &launches {
+        files.entry(kernel.file).or_default().insert(kernel.clone());
+    }
+    let demand = Demand::of_user();
+    if let Demand::Files(demanded) = &demand {
+        files.retain(|file, _| demanded.iter().any(|demanded| demanded == file));
+    }
+    let (record, mut chosen) = (Record::committed(), BTreeSet::new());
+    let mut budgets: BTreeMap<String, (Extent, Budget)> = BTreeMap::new();
+    for (file, kernels) in &files {
+        let hash = hash(kernels, |kernel| options(kernel, arch));
+        let extent = match demand {
+            Demand::Record => record.extent(file, arch, &version, &hash),
+            Demand::All | Demand::Files(_) => Extent::All,
+        };
+        chosen.extend(if extent == Extent::All { kernels.clone() } else { sample(kernels, arch) });
+        let budget = Budget { nvrtc: version.clone(), kernels: kernels.len(), hash, ..Budget::default() };
+        budgets.insert((*file).to_owned(), (extent, budget));
+    }
     let compiler = Compiler::with_cache(arch, Cache::of_user()).unwrap();
-    let chosen = chosen(&launches, arch);
     let launches: Vec<&Launch> = launches.iter().filter(|launch| chosen.contains(&launch.kernel)).collect();
-    println!("sm_{arch}: {} kernels, {} launches", chosen.len(), launches.len());
+    let in_full: Vec<&String> =
+        budgets.iter().filter(|(_, (extent, _))| *extent == Extent::All).map(|(file, _)| file).collect();
+    println!(
+        "sm_{arch}: {} kernels, {} launches; all kernels of {} of {} files",
+        chosen.len(),
+        launches.len(),
+        in_full.len(),
+        files.len()
+    );
     let kernels: Vec<Kernel> = launches.iter().map(|launch| launch.kernel.clone()).collect();
     let compiled: Vec<Arc<Compiled>> =
         compiler.compile_all(&kernels, &mut |_, _| {}).unwrap_or_else(|e| panic!("sm_{arch}: {e}"));
@@ -139,6 +185,10 @@ fn check(arch: u32) {
         let faults = faults(launch, compiled, &target);
         if !faults.is_empty() {
             wrong.entry(launch.kernel.to_string()).or_insert(faults);
+        }
+        if let (Some(taken), Some((_, budget))) = (compiled.resources, budgets.get_mut(launch.kernel.file)) {
+            let shared_bytes = taken.static_shared_bytes + launch.shared_bytes;
+            budget.include(taken.registers, shared_bytes, taken.spill_bytes);
         }
     }
     let shown: Vec<String> =
@@ -149,6 +199,14 @@ fn check(arch: u32) {
         wrong.len(),
         shown.join("\n")
     );
+    let sampled = budgets.iter().filter(|(_, (extent, _))| *extent == Extent::Sample);
+    let exceeded: Vec<String> =
+        sampled.filter_map(|(file, (_, budget))| record.exceeded(file, arch, budget)).collect();
+    assert!(exceeded.is_empty(), "{}", exceeded.join("\n"));
+    if demand != Demand::Record {
+        let budgets = budgets.into_iter().map(|(file, (_, budget))| (file, budget)).collect();
+        renew(arch, budgets, demand == Demand::All);
+    }
 }
 
 /// One test an architecture.
@@ -174,4 +232,23 @@ architectures! {
     hopper: 90;
     blackwell: 100;
     blackwell_of_desktops: 120;
+}
+
+#[test]
+fn a_sample_has_every_entry_and_all_samples_are_all() {
+    let kernel = |entry, value: usize| Kernel {
+        file: "a.cu",
+        entry,
+        defines: BTreeMap::from([("N", value.to_string())]),
+        is_specific: false,
+    };
+    let kernels: BTreeSet<Kernel> =
+        (0..20).map(|value| kernel("many", value)).chain([kernel("one", 0), kernel("two", 1)]).collect();
+    let samples: Vec<BTreeSet<Kernel>> = ARCHITECTURES.iter().map(|&arch| sample(&kernels, arch)).collect();
+    for sample in &samples {
+        let entries: BTreeSet<&str> = sample.iter().map(|kernel| kernel.entry).collect();
+        assert_eq!(entries, BTreeSet::from(["many", "one", "two"]));
+        assert!(sample.len() <= 5);
+    }
+    assert_eq!(samples.into_iter().flatten().collect::<BTreeSet<_>>(), kernels);
 }

@@ -4,6 +4,7 @@
 //! It is found as the program finds it; `.ci/run` installs it into `target/nvrtc`. Where there is none the
 //! tests say so and check nothing, or fail with `CI=true`.
 
+mod budgets;
 mod compiler;
 mod diagnostics;
 mod kernels;

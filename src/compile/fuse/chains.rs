@@ -72,5 +72,5 @@ fn chain(lowered: &Lowered, uses: &Uses, first: usize, second: usize) -> Option<
     if keep_middle && two.residual || others.clone().any(|&node| node < second) {
         return None;
     }
-    Some(ConvChain { first: one, second: two, keep_middle })
+    Some(ConvChain::new(one, two, keep_middle))
 }

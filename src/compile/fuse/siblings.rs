@@ -88,7 +88,7 @@ fn merge(lowered: &mut Lowered, conv: &Conv, members: &[usize]) {
         statistics.extend(outputs.get(1));
     }
     let node = &mut lowered.nodes[members[0]];
-    node.op = arc(SplitConv { conv: conv.clone(), branches: members.len() });
+    node.op = arc(SplitConv::new(conv.clone(), members.len()));
     node.inputs = inputs;
     node.outputs = [maps, statistics].concat();
 }

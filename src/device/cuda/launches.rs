@@ -7,7 +7,7 @@ use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
 use crate::{Error, Result};
 
 /// Bytes of a step's status word.
-pub(super) const STATUS_BYTES: usize = size_of::<u32>();
+pub(super) const STATUS_BYTES: usize = size_of::<u64>();
 
 /// A stretch of device memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -165,6 +165,13 @@ impl CudaSession {
         Ok(())
     }
 
+    /// Puts the launches of step `index`, or of the store behind the last step, on the session's stream.
+    fn launch_step(&self, index: usize) -> Result<()> {
+        let title = || self.program.steps.get(index).map_or_else(|| "store".to_owned(), Step::title);
+        let group = self.steps.get(index).map_or(&[][..], Vec::as_slice);
+        self.launch(group).map_err(|error| error.in_op(title()))
+    }
+
     /// Brings what was fed into its slots, behind the copies that are still under way.
     fn settle_inputs(&mut self) -> Result<()> {
         self.unchecked.set(true);
@@ -188,7 +195,7 @@ impl CudaSession {
         let failed = |e| driver_error("the step cannot be captured", e);
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(failed)?;
-        let launched = self.steps.iter().try_for_each(|group| self.launch(group));
+        let launched = (0..self.steps.len()).try_for_each(|index| self.launch_step(index));
         // Ended in any case: a stream that captures runs nothing.
         let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
         launched?;
@@ -205,7 +212,7 @@ impl CudaSession {
         let mut bytes = vec![0u8; self.status.bytes()];
         self.read_bytes(self.status.address(), &mut bytes)?;
         self.unchecked.set(false);
-        let words = bytemuck::pod_collect_to_vec::<u8, u32>(&bytes);
+        let words = bytemuck::pod_collect_to_vec::<u8, u64>(&bytes);
         match words.into_iter().enumerate().find(|(_, word)| *word != 0) {
             None => Ok(()),
             Some((index, word)) => {
@@ -374,8 +381,8 @@ impl Session for CudaSession {
         let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
         let failed = |e| driver_error("an event is lost", e);
         let mut events = vec![self.stream.record_event(flags).map_err(failed)?];
-        for group in &self.steps {
-            self.launch(group)?;
+        for index in 0..self.steps.len() {
+            self.launch_step(index)?;
             events.push(self.stream.record_event(flags).map_err(failed)?);
         }
         self.stream.synchronize().map_err(running_error)?;
@@ -392,8 +399,8 @@ impl Session for CudaSession {
         self.settle_inputs()?;
         let program = self.program.clone();
         let mut first = None;
-        for (index, group) in self.steps.iter().enumerate() {
-            self.launch(group)?;
+        for index in 0..self.steps.len() {
+            self.launch_step(index)?;
             for slot in program.steps.get(index).map(|step| &step.outputs).into_iter().flatten() {
                 let finite = self.read(slot)?.data().iter().all(|v| v.is_finite());
                 first = first.or((!finite).then_some(index));
@@ -455,9 +462,9 @@ impl CudaSession {
     /// Times by the host's clock, waiting after each step: what a launch takes is in it.
     fn run_timed_by_host(&self, kernels: usize) -> Result<Vec<Duration>> {
         let mut times = Vec::with_capacity(kernels);
-        for group in &self.steps {
+        for index in 0..self.steps.len() {
             let begun = Instant::now();
-            self.launch(group)?;
+            self.launch_step(index)?;
             self.stream.synchronize().map_err(running_error)?;
             times.push(begun.elapsed());
         }

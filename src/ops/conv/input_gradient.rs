@@ -1,7 +1,9 @@
 //! The gradient of a convolution's input.
 
+use std::sync::Arc;
+
 use super::{Geometry, cpu, cuda, flops, output_shape, reference};
-use crate::ops::{Cost, Io, Op, expect_inputs};
+use crate::ops::{Cost, Io, Op, TileChoice, expect_inputs};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
@@ -19,6 +21,8 @@ pub struct ConvInputGradient {
     pub input: Shape,
     /// Whether the result is added to a third operand.
     pub accumulate: bool,
+    /// How the kernel of a CUDA device is cut, where that was measured: one of the names of [`Op::cuda_tiles`].
+    pub tile: Option<String>,
 }
 
 impl Op for ConvInputGradient {
@@ -66,6 +70,14 @@ impl Op for ConvInputGradient {
         let (dx, workspace) = (io.outputs[0].reborrow(), &mut *io.workspace);
         cpu::input_gradient(cpu, &self.geometry, dy, weight, self.accumulate, dx, workspace);
         Ok(())
+    }
+
+    fn cuda_tiles(&self, inputs: &[Shape], _outputs: &[Shape], target: &Target) -> Option<TileChoice> {
+        cuda::input_gradient_tiles(self, inputs[1], target)
+    }
+
+    fn with_cuda_tile(&self, tile: &str) -> Option<Arc<dyn Op>> {
+        Some(Arc::new(ConvInputGradient { tile: Some(tile.to_owned()), ..self.clone() }))
     }
 
     fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {

@@ -21,7 +21,7 @@ pub use weight_gradient::ConvWeightGradient;
 
 use std::sync::Arc;
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, channel_sum, expect_inputs};
+use super::{Cost, Gradient, Io, Op, Tape, TileChoice, Value, channel_sum, expect_inputs};
 use crate::runtime::cuda::{Launch, Operands as DeviceOperands, Target};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::Shape;
@@ -55,6 +55,8 @@ pub struct Conv {
     pub statistics: bool,
     /// The output channels, where the weight is one that [`PackWeight`] made for the cpu device.
     pub packed_channels: Option<usize>,
+    /// How the kernel of a CUDA device is cut, where that was measured: one of the names of [`Op::cuda_tiles`].
+    pub tile: Option<String>,
 }
 
 impl Conv {
@@ -70,6 +72,7 @@ impl Conv {
             residual_in_place: None,
             statistics: false,
             packed_channels: None,
+            tile: None,
         }
     }
 
@@ -210,9 +213,19 @@ impl Op for Conv {
         let Some(dy) = output_gradients[0] else { return Ok(vec![Gradient::None; inputs.len()]) };
         let (x, weight) = (inputs[0], inputs[1]);
         // The weight's gradient first: it is the last reader of x, whose memory dx can then have.
-        let dw = ConvWeightGradient { geometry: self.geometry, weight: tape.shape(weight), prologue: None };
+        let dw = ConvWeightGradient {
+            geometry: self.geometry,
+            weight: tape.shape(weight),
+            prologue: None,
+            tile: None,
+        };
         let dw = tape.apply(Box::new(dw), &[x, dy])?;
-        let dx = ConvInputGradient { geometry: self.geometry, input: tape.shape(x), accumulate: false };
+        let dx = ConvInputGradient {
+            geometry: self.geometry,
+            input: tape.shape(x),
+            accumulate: false,
+            tile: None,
+        };
         let dx = tape.apply(Box::new(dx), &[dy, weight])?;
         let mut gradients = vec![Gradient::Whole(dx), Gradient::Whole(dw)];
         if self.bias {
@@ -288,6 +301,14 @@ impl Op for Conv {
 
     fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
         self.device_workspace(inputs[0], outputs[0], target)
+    }
+
+    fn cuda_tiles(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> Option<TileChoice> {
+        cuda::forward_tiles(self, inputs[0], outputs[0], target)
+    }
+
+    fn with_cuda_tile(&self, tile: &str) -> Option<Arc<dyn Op>> {
+        Some(Arc::new(Conv { tile: Some(tile.to_owned()), ..self.clone() }))
     }
 
     fn cuda(&self, operands: &DeviceOperands, target: &Target) -> Result<Vec<Launch>> {

@@ -50,6 +50,7 @@ fn what_is_fused_is_what_it_replaces() {
         statistics: true,
         residual_in_place: None,
         packed_channels: None,
+        tile: None,
     };
     let shapes = [
         Shape::new(1, 3, 3, 2),
@@ -95,7 +96,8 @@ proptest! {
             residual: flags & 8 > 0,
             statistics: flags & 16 > 0,
             residual_in_place: None,
-        packed_channels: None,
+            packed_channels: None,
+            tile: None,
         };
         let mut shapes = vec![x, weight];
         shapes.extend(op.bias.then_some(Shape::vector(c_out)));
@@ -104,9 +106,9 @@ proptest! {
         let dense = [weight, Shape::new(1, 1, 2, c_in), Shape::new(1, 1, 2, c_out)];
         check(&op, &shapes, seed, &dense);
         let shapes = [x, y, Shape::new(1, 1, 2, c_in)];
-        let dw = ConvWeightGradient { geometry, weight, prologue: op.prologue };
+        let dw = ConvWeightGradient { geometry, weight, prologue: op.prologue, tile: None };
         check(&dw, &shapes[..2 + usize::from(op.prologue.is_some())], seed, &dense);
-        let dx = ConvInputGradient { geometry, input: x, accumulate: op.bias };
+        let dx = ConvInputGradient { geometry, input: x, accumulate: op.bias, tile: None };
         check(&dx, &[y, weight, x][..2 + usize::from(op.bias)], seed, &dense);
     }
 }
@@ -118,7 +120,7 @@ fn a_column_in_several_images() {
     let op = Conv { prologue: Some(Activation::Leaky), ..Conv::plain(geometry, false) };
     let (x, weight, prologue) = (Shape::new(3, 5, 1, 7), geometry.weight(7, 6), Shape::new(1, 1, 2, 7));
     check(&op, &[x, weight, prologue], 1, &[weight, prologue]);
-    let dw = ConvWeightGradient { geometry, weight, prologue: op.prologue };
+    let dw = ConvWeightGradient { geometry, weight, prologue: op.prologue, tile: None };
     check(&dw, &[x, x.with_c(6), prologue], 2, &[weight, prologue]);
     let strided = Conv { prologue: Some(Activation::Leaky), ..Conv::plain(Geometry::same(3, 1), false) };
     let weight = strided.geometry.weight(7, 6);

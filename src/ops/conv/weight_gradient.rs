@@ -1,7 +1,9 @@
 //! The gradient of a convolution's weight.
 
+use std::sync::Arc;
+
 use super::{Geometry, cpu, cuda, flops, output_shape, reference};
-use crate::ops::{Cost, Io, Op, expect_inputs};
+use crate::ops::{Cost, Io, Op, TileChoice, expect_inputs};
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::Shape;
@@ -19,6 +21,8 @@ pub struct ConvWeightGradient {
     pub weight: Shape,
     /// The activation that is pending on x, behind a scale and shift.
     pub prologue: Option<Activation>,
+    /// How the kernel of a CUDA device is cut, where that was measured: one of the names of [`Op::cuda_tiles`].
+    pub tile: Option<String>,
 }
 
 impl Op for ConvWeightGradient {
@@ -66,6 +70,14 @@ impl Op for ConvWeightGradient {
 
     fn cuda_workspace(&self, inputs: &[Shape], _outputs: &[Shape], target: &Target) -> usize {
         cuda::weight_gradient_workspace(self, inputs[0], inputs[1], target)
+    }
+
+    fn cuda_tiles(&self, _inputs: &[Shape], _outputs: &[Shape], target: &Target) -> Option<TileChoice> {
+        cuda::weight_gradient_tiles(self, target)
+    }
+
+    fn with_cuda_tile(&self, tile: &str) -> Option<Arc<dyn Op>> {
+        Some(Arc::new(ConvWeightGradient { tile: Some(tile.to_owned()), ..self.clone() }))
     }
 
     fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {

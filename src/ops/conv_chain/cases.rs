@@ -37,11 +37,11 @@ fn case(op: ConvChain, x: [usize; 4], channels: [usize; 3], cast: bool, seed: u6
 }
 
 fn bottleneck(first: Activation, second: Activation) -> ConvChain {
-    ConvChain { first: unit(1, first), second: unit(3, second), keep_middle: false }
+    ConvChain::new(unit(1, first), unit(3, second), false)
 }
 
 fn stack(activation: Activation) -> ConvChain {
-    ConvChain { first: unit(3, activation), second: unit(3, activation), keep_middle: true }
+    ConvChain::new(unit(3, activation), unit(3, activation), true)
 }
 
 /// All of them.
@@ -71,33 +71,9 @@ pub fn cases() -> Vec<Case> {
         case(stack(Silu), [1, 4, 9, 32], [32, 32, 0], true, 25),
         // Other pairs: a stack whose middle map nobody else reads, a head, no bias, a larger kernel.
         case(ConvChain { keep_middle: false, ..stack(Silu) }, [1, 8, 9, 8], [8, 8, 8], true, 30),
-        case(
-            ConvChain { first: unit(3, Silu), second: unit(1, Linear), keep_middle: false },
-            [1, 7, 9, 12],
-            [24, 18, 0],
-            true,
-            31,
-        ),
-        case(
-            ConvChain { first: plain(1), second: plain(3), keep_middle: false },
-            [1, 5, 9, 8],
-            [8, 8, 0],
-            true,
-            32,
-        ),
-        case(
-            ConvChain { first: plain(3), second: plain(1), keep_middle: true },
-            [1, 5, 9, 8],
-            [8, 8, 0],
-            false,
-            33,
-        ),
-        case(
-            ConvChain { first: unit(1, Leaky), second: unit(5, Leaky), keep_middle: false },
-            [1, 6, 7, 8],
-            [8, 4, 4],
-            true,
-            34,
-        ),
+        case(ConvChain::new(unit(3, Silu), unit(1, Linear), false), [1, 7, 9, 12], [24, 18, 0], true, 31),
+        case(ConvChain::new(plain(1), plain(3), false), [1, 5, 9, 8], [8, 8, 0], true, 32),
+        case(ConvChain::new(plain(3), plain(1), true), [1, 5, 9, 8], [8, 8, 0], false, 33),
+        case(ConvChain::new(unit(1, Leaky), unit(5, Leaky), false), [1, 6, 7, 8], [8, 4, 4], true, 34),
     ]
 }

@@ -5,12 +5,15 @@ use crate::ops::conv::cuda::compute_type;
 use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
 use crate::{Error, Result};
 
+/// The kernel files.
+pub(super) const FILES: &[&str] = &["csp_bottleneck.cu", "elan_stack.cu"];
+
 impl ConvChain {
     pub(super) fn launches(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
         let second_weight = self.second_weight();
         let (x, first, second) = (operands.input(0), operands.input(1), operands.input(second_weight));
         let y = operands.outputs[0];
-        let Some(tile) = Tile::choose(self, x.shape, first.shape, second.shape, target) else {
+        let Some(tile) = Tile::of(self, x.shape, first.shape, second.shape, target) else {
             let message = "its middle map does not fit into a multiprocessor";
             return Err(Error::shape("conv chain", &[x.shape, first.shape, second.shape], message));
         };

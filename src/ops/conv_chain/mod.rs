@@ -13,7 +13,7 @@ pub use tile::Tile;
 use std::sync::Arc;
 
 use super::conv::{Conv, Geometry};
-use super::{Cost, Io, Op};
+use super::{Cost, Io, Op, TileChoice};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::{Element, Shape, View, ViewMut};
@@ -34,9 +34,16 @@ pub struct ConvChain {
     pub second: Conv,
     /// Whether the middle map is an output too: others read it.
     pub keep_middle: bool,
+    /// How the kernel of a CUDA device is cut, where that was measured: one of the names of [`Op::cuda_tiles`].
+    pub tile: Option<String>,
 }
 
 impl ConvChain {
+    /// `second` behind `first`; the middle map is an output too where `keep_middle`.
+    pub fn new(first: Conv, second: Conv, keep_middle: bool) -> Self {
+        ConvChain { first, second, keep_middle, tile: None }
+    }
+
     /// Whether `conv` can be one of the two: a square kernel of 1, 3 or 5 at stride 1 that keeps the map's
     /// size, in one group, with nothing pending on its input and no statistics.
     pub fn takes(conv: &Conv) -> bool {
@@ -167,6 +174,16 @@ impl Op for ConvChain {
         let middle = self.middle_of(io);
         let (scratch, workspace) = std::mem::take(&mut io.workspace).split_at_mut(self.scratch(middle));
         self.each(io, middle, scratch, workspace, |conv, io| conv.cpu(io, cpu))
+    }
+
+    fn cuda_tiles(&self, inputs: &[Shape], _outputs: &[Shape], target: &Target) -> Option<TileChoice> {
+        let (x, first, second) = (inputs[0], inputs[1], inputs[self.second_weight()]);
+        let candidates = Tile::candidates(self, x, first, second, target);
+        TileChoice::new(&candidates, &Tile::choose(self, x, first, second, target)?, cuda::FILES)
+    }
+
+    fn with_cuda_tile(&self, tile: &str) -> Option<Arc<dyn Op>> {
+        Some(Arc::new(ConvChain { tile: Some(tile.to_owned()), ..self.clone() }))
     }
 
     fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {

@@ -9,7 +9,7 @@ const TARGET: Target = Target { arch: 80, multiprocessors: 108, shared_bytes: 16
 
 fn chain(first: usize, second: usize, keep_middle: bool) -> ConvChain {
     let conv = |kernel| Conv::plain(Geometry::same(kernel, 1), false);
-    ConvChain { first: conv(first), second: conv(second), keep_middle }
+    ConvChain::new(conv(first), conv(second), keep_middle)
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! How a chain is cut into blocks: as `kernels/common/conv_chain.cuh` names it.
 
+use std::fmt;
+
 use super::{ConvChain, saving};
 use crate::ops::conv::cuda::compute_type;
 use crate::runtime::cuda::Target;
@@ -43,7 +45,29 @@ fn stored_chunks(chunks: usize) -> usize {
     if chunks > 8 { chunks.next_multiple_of(8) } else { chunks.next_power_of_two() }
 }
 
+impl fmt::Display for Tile {
+    /// The name that tells it from others of a chain.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{} pixels", self.h, self.w)
+    }
+}
+
 impl Tile {
+    /// The tiles that `op` can be cut into on `target`: see [`Tile::choose`].
+    pub fn candidates(op: &ConvChain, x: Shape, first: Shape, second: Shape, target: &Target) -> Vec<Tile> {
+        let compute = compute_type(target);
+        SHAPES.iter().filter_map(|&shape| Tile::new(op, shape, x.c, first, second, compute, target)).collect()
+    }
+
+    /// The tile that `op` names, or else the one that is [chosen](Tile::choose) for it.
+    pub fn of(op: &ConvChain, x: Shape, first: Shape, second: Shape, target: &Target) -> Option<Tile> {
+        let named = op.tile.as_ref().and_then(|name| {
+            let candidates = Tile::candidates(op, x, first, second, target);
+            candidates.into_iter().find(|tile| tile.to_string() == *name)
+        });
+        named.or_else(|| Tile::choose(op, x, first, second, target))
+    }
+
     /// The tile for `op` on maps `x` of the weight shapes `first` and `second`, or none where the middle map
     /// and the stages do not fit into a block's shared memory, or the sums into its registers.
     ///
@@ -54,8 +78,7 @@ impl Tile {
     pub fn choose(op: &ConvChain, x: Shape, first: Shape, second: Shape, target: &Target) -> Option<Tile> {
         let compute = compute_type(target);
         let mut best: Option<((bool, f64), Tile)> = None;
-        for shape in SHAPES {
-            let Some(tile) = Tile::new(op, shape, x.c, first, second, compute, target) else { continue };
+        for tile in Tile::candidates(op, x, first, second, target) {
             let saving = saving(op, x, first, second, target.map.size(), &tile);
             let cost = (!saving.pays(first.n, second.n), tile.time(x, first, second, compute, target));
             if best.is_none_or(|(least, _)| cost < least) {

@@ -9,7 +9,7 @@ use crate::tensor::Shape;
 /// `widths` are the branches' channels; `weights`: whether the weights are stored as maps are.
 fn case(conv: Conv, x: [usize; 4], widths: &[usize], weights: bool, seed: u64) -> Case {
     let [n, h, w, c] = x;
-    let op = SplitConv { conv, branches: widths.len() };
+    let op = SplitConv::new(conv, widths.len());
     let mut shapes = vec![Shape::new(n, h, w, c)];
     shapes.extend(op.affine().map(|_| Shape::new(1, 1, 2, c)));
     let (mut vectors, mut matrices): (Vec<usize>, Vec<usize>) =

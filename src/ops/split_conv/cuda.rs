@@ -1,6 +1,9 @@
 //! The launches of `kernels/csp_split.cu` and, for the batch statistics, `conv_statistics.cu`.
 
+use std::fmt;
+
 use super::SplitConv;
+use crate::ops::TileChoice;
 use crate::ops::conv::cuda::compute_type;
 use crate::runtime::Activation;
 use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
@@ -25,7 +28,9 @@ struct Tile {
 }
 
 impl Tile {
-    fn new(x: Shape, outputs: &[Shape], compute: DType, target: &Target) -> Self {
+    /// The tiles that can be taken, the usual one first.
+    fn candidates(x: Shape, outputs: &[Shape], target: &Target) -> Vec<Self> {
+        let compute = compute_type(target);
         // A run of channels that one thread stores, at most 8, lies in one branch.
         let mut starts = Vec::with_capacity(outputs.len());
         let mut total = 0;
@@ -42,7 +47,13 @@ impl Tile {
         // as fill the device, where there are pixels for them.
         let wide = compute == DType::F32 && n > 64;
         let few = x.pixels().div_ceil(128) * columns < target.multiprocessors as usize;
-        Tile { m: if wide || few { 64 } else { 128 }, n, k, parts_n, columns, starts }
+        let pixels: &[usize] = match (wide, few) {
+            (true, _) => &[64],
+            (false, true) => &[64, 128],
+            (false, false) => &[128, 64],
+        };
+        let tile = |&m: &usize| Tile { m, n, k, parts_n, columns, starts: starts.clone() };
+        pixels.iter().map(tile).collect()
     }
 
     fn shared_bytes(&self, stages: usize) -> usize {
@@ -56,17 +67,40 @@ impl Tile {
     }
 }
 
+impl fmt::Display for Tile {
+    /// The name that tells it from others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.m, self.n)
+    }
+}
+
 /// Bytes of a branch's partial statistics.
 fn partial_bytes(tiles: usize, channels: usize) -> usize {
     tiles * (2 * channels + 1) * DType::F32.size()
 }
 
+/// The kernel files.
+const FILES: &[&str] = &["csp_split.cu", "conv_statistics.cu"];
+
 impl SplitConv {
+    /// The tile that it names, or else the usual one.
+    fn tile(&self, x: Shape, outputs: &[Shape], target: &Target) -> Tile {
+        let mut candidates = Tile::candidates(x, outputs, target);
+        let named = candidates.iter().position(|tile| self.tile.as_ref() == Some(&tile.to_string()));
+        candidates.swap_remove(named.unwrap_or(0))
+    }
+
+    /// As [`crate::ops::Op::cuda_tiles`].
+    pub(super) fn tiles(&self, x: Shape, outputs: &[Shape], target: &Target) -> Option<TileChoice> {
+        let candidates = Tile::candidates(x, outputs, target);
+        TileChoice::new(&candidates, candidates.first()?, FILES)
+    }
+
     pub(super) fn device_workspace(&self, x: Shape, outputs: &[Shape], target: &Target) -> usize {
         if !self.conv.statistics {
             return 0;
         }
-        let tiles = Tile::new(x, outputs, compute_type(target), target).pixel_tiles(x);
+        let tiles = self.tile(x, outputs, target).pixel_tiles(x);
         outputs.iter().map(|y| partial_bytes(tiles, y.c)).sum()
     }
 
@@ -82,7 +116,7 @@ impl SplitConv {
         }
         let compute = compute_type(target);
         let shapes: Vec<Shape> = outputs.iter().map(|y| y.shape).collect();
-        let tile = Tile::new(x.shape, &shapes, compute, target);
+        let tile = self.tile(x.shape, &shapes, target);
         let pack = |views: &[DeviceView]| views.iter().map(DeviceView::pack).min().unwrap_or(1);
         let chunk = 16 / compute.size();
         // Three stages are worth their memory where copies run ahead by themselves.

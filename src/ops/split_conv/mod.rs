@@ -5,8 +5,10 @@ mod cuda;
 
 pub use cases::cases;
 
+use std::sync::Arc;
+
 use super::conv::{Conv, Geometry};
-use super::{Cost, Io, Op};
+use super::{Cost, Io, Op, TileChoice};
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::{Element, Shape};
@@ -26,11 +28,18 @@ pub struct SplitConv {
     pub conv: Conv,
     /// How many there are: 2 to [`SplitConv::MOST`].
     pub branches: usize,
+    /// How the kernel of a CUDA device is cut, where that was measured: one of the names of [`Op::cuda_tiles`].
+    pub tile: Option<String>,
 }
 
 impl SplitConv {
     /// The most branches that one kernel takes.
     pub const MOST: usize = 4;
+
+    /// `branches` convolutions like `conv`.
+    pub fn new(conv: Conv, branches: usize) -> Self {
+        SplitConv { conv, branches, tile: None }
+    }
 
     /// Whether `conv` can be a branch.
     pub fn takes(conv: &Conv) -> bool {
@@ -137,6 +146,14 @@ impl Op for SplitConv {
 
     fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
         self.device_workspace(inputs[0], &outputs[..self.branches], target)
+    }
+
+    fn cuda_tiles(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> Option<TileChoice> {
+        self.tiles(inputs[0], &outputs[..self.branches], target)
+    }
+
+    fn with_cuda_tile(&self, tile: &str) -> Option<Arc<dyn Op>> {
+        Some(Arc::new(SplitConv { tile: Some(tile.to_owned()), ..self.clone() }))
     }
 
     fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {

@@ -6,7 +6,7 @@ use crate::ops::testing::reference;
 #[test]
 fn by_hand() {
     // Two pixels of two channels; one branch adds them, the other has their difference and twice the first.
-    let op = SplitConv { conv: inference(Activation::Relu), branches: 2 };
+    let op = SplitConv::new(inference(Activation::Relu), 2);
     let shapes = [
         Shape::new(1, 1, 2, 2),
         Shape::new(1, 1, 1, 2),
@@ -23,7 +23,7 @@ fn by_hand() {
 #[test]
 fn a_prologue_is_counted_once() {
     let conv = Conv { prologue: Some(Activation::Linear), ..Conv::plain(Geometry::same(1, 1), false) };
-    let op = SplitConv { conv, branches: 2 };
+    let op = SplitConv::new(conv, 2);
     let x = Shape::new(1, 3, 5, 4);
     let shapes = [x, Shape::new(1, 1, 2, 4), Shape::new(2, 1, 1, 4), Shape::new(3, 1, 1, 4)];
     let outputs = op.output_shapes(&shapes).unwrap();
@@ -37,9 +37,9 @@ fn what_is_no_branch_is_refused() {
     let weight = Shape::new(2, 1, 1, 4);
     let plain = Conv::plain(Geometry::same(1, 1), false);
     let refused = |conv: Conv, branches: usize, shapes: &[Shape]| {
-        assert!(SplitConv { conv, branches }.output_shapes(shapes).is_err());
+        assert!(SplitConv::new(conv, branches).output_shapes(shapes).is_err());
     };
-    assert!(SplitConv { conv: plain.clone(), branches: 2 }.output_shapes(&[x, weight, weight]).is_ok());
+    assert!(SplitConv::new(plain.clone(), 2).output_shapes(&[x, weight, weight]).is_ok());
     refused(plain.clone(), 1, &[x, weight]);
     refused(plain.clone(), 5, &[x, weight, weight, weight, weight, weight]);
     refused(plain.clone(), 2, &[x, weight]);

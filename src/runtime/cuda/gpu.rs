@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
 
 use cudarc::nvrtc::Ptx;
 
-use super::driver_status::{OLDEST_ARCH, describe};
+use super::driver_status::describe;
+use super::readiness::readiness_of;
 use super::{
-    Argument, Compiled, Compiler, DeviceMemory, Kernel, Launch, Nvrtc, PinnedMemory, Target, driver_status,
+    Argument, Cache, Compiled, Compiler, DeviceInfo, DeviceMemory, Kernel, Launch, Nvrtc, PinnedMemory,
+    Problem, Readiness, Target, TuningStore,
 };
 use crate::tensor::DType;
 use crate::{Error, ErrorKind, Result};
@@ -24,6 +25,8 @@ const SHARED_WITHOUT_ASKING: u32 = 48 * 1024;
 pub struct Cuda {
     gpu: Arc<Gpu>,
     map: DType,
+    tunings: Arc<TuningStore>,
+    autotunes: bool,
 }
 
 struct Gpu {
@@ -49,52 +52,51 @@ impl Cuda {
     /// Where there is no driver, no device, no NVRTC, or one that does not know the device; the message
     /// says which, and what to do.
     pub fn open(ordinal: usize, map: DType) -> Result<Self> {
-        let driver = driver_status();
-        let devices = driver.usable()?.len();
-        if ordinal >= devices {
-            let message = format!("there is no GPU {ordinal}: the driver sees {devices}, counted from 0");
-            let fix = match devices {
-                1 => "use --gpu 0".to_owned(),
-                _ => format!("use --gpu 0 to {}", devices.saturating_sub(1)),
-            };
-            return Err(Error::new(ErrorKind::Device, message).fix(fix));
-        }
-        if let Some(problem) = driver.refuses_nvrtc(Nvrtc::get()?.version()) {
-            return Err(problem.error());
-        }
+        let Readiness { driver, device, problems } = readiness_of(ordinal);
+        let Some(DeviceInfo { name, arch, multiprocessors, shared_bytes, .. }) = device else {
+            let why = problems.first().map(Problem::error);
+            return Err(
+                why.unwrap_or_else(|| Error::internal("a device cannot be used, and nobody knows why"))
+            );
+        };
+        let (major, minor) = driver.version.unwrap_or_default();
+        let driver = i32::try_from(1000 * major + 10 * minor).unwrap_or(0);
         let context = CudaContext::new(ordinal)
             .map_err(|e| driver_error(&format!("device {ordinal} cannot be opened"), e))?;
-        let name = context.name().map_err(|e| driver_error("the device has no name", e))?;
-        let attribute = |attribute| {
-            let value = context.attribute(attribute).map_err(|e| driver_error("no device attribute", e))?;
-            Ok::<u32, Error>(u32::try_from(value).unwrap_or(0))
-        };
-        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-        let target = Target {
-            arch: major * 10 + minor,
-            multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1),
-            shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
-            map,
-        };
-        if target.arch < OLDEST_ARCH {
-            let message = format!(
-                "{name} is of architecture sm_{}; the kernels need sm_{OLDEST_ARCH} or later",
-                target.arch
-            );
-            return Err(Error::new(ErrorKind::Device, message).fix("use --device cpu"));
-        }
-        let mut driver = 0;
-        // SAFETY: the library is there, and the pointer is to a local.
-        unsafe { sys::cuDriverGetVersion(&mut driver) };
-        let compiler = Compiler::new(target.arch)?;
+        let multiprocessors = multiprocessors.max(1);
+        let target = Target { arch, multiprocessors, shared_bytes, map };
+        let compiler = Compiler::new(arch)?;
         let functions = Mutex::default();
-        Ok(Cuda { gpu: Arc::new(Gpu { context, compiler, functions, name, target, ordinal, driver }), map })
+        let nvrtc = Nvrtc::get()?.version();
+        let tunings = Arc::new(TuningStore::open(Cache::of_user().folder(), &name, &target, nvrtc));
+        tunings.take_warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+        let gpu = Arc::new(Gpu { context, compiler, functions, name, target, ordinal, driver });
+        Ok(Cuda { gpu, map, tunings, autotunes: false })
     }
 
     /// The same device, maps stored as `map`.
     pub fn with_map(&self, map: DType) -> Self {
-        Cuda { gpu: self.gpu.clone(), map }
+        Cuda { map, ..self.clone() }
+    }
+
+    /// The same device, tiles measured and kept in `tunings` instead of the user's.
+    pub fn with_tunings(&self, tunings: TuningStore) -> Self {
+        Cuda { tunings: Arc::new(tunings), ..self.clone() }
+    }
+
+    /// The same device; `autotunes`: what is compiled for it has its tiles measured, where that was not done yet.
+    pub fn with_autotuning(&self, autotunes: bool) -> Self {
+        Cuda { autotunes, ..self.clone() }
+    }
+
+    /// The tiles that were measured on this device.
+    pub fn tunings(&self) -> &TuningStore {
+        &self.tunings
+    }
+
+    /// Whether what is compiled for it has its tiles measured.
+    pub fn autotunes(&self) -> bool {
+        self.autotunes
     }
 
     /// What launches are made for.
@@ -139,6 +141,14 @@ impl Cuda {
     /// What the driver says.
     pub fn bind(&self) -> Result<()> {
         self.gpu.context.bind_to_thread().map_err(|e| driver_error("the device is lost", e))
+    }
+
+    /// Waits for all that runs on the device.
+    ///
+    /// # Errors
+    /// What went wrong there: a launch that failed while it ran has made the device unusable to this process.
+    pub fn synchronize(&self) -> Result<()> {
+        self.gpu.context.synchronize().map_err(|e| driver_error("the device failed", e))
     }
 
     /// Device memory of `bytes`; `None` where the device has no more.
@@ -197,8 +207,8 @@ impl Cuda {
     fn allow_shared(&self, function: &CudaFunction, launch: &Launch) -> Result<()> {
         if launch.shared_bytes > self.gpu.target.shared_bytes {
             let message = format!(
-                "kernel {} needs {} bytes of shared memory, the device has {}",
-                launch.kernel, launch.shared_bytes, self.gpu.target.shared_bytes
+                "{launch} is more than the {} bytes of shared memory that the device has",
+                self.gpu.target.shared_bytes
             );
             return Err(Error::internal(message));
         }
@@ -211,7 +221,7 @@ impl Cuda {
         let most = most.saturating_sub(function.shared_size_bytes().unwrap_or(0));
         function
             .set_attribute(attribute, most)
-            .map_err(|e| driver_error(&format!("kernel {} gets no shared memory", launch.kernel), e))
+            .map_err(|e| driver_error(&format!("{launch} gets no shared memory"), e))
     }
 }
 
@@ -223,11 +233,12 @@ impl fmt::Debug for Cuda {
 
 impl fmt::Display for Cuda {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "cuda:{} ({}, sm_{}, {} maps)",
-            self.gpu.ordinal, self.gpu.name, self.gpu.target.arch, self.map
-        )
+        let Gpu { ordinal, name, target: Target { arch, .. }, .. } = &*self.gpu;
+        write!(f, "cuda:{ordinal} ({name}, sm_{arch}, {} maps", self.map)?;
+        match self.tunings.known().len() {
+            0 => write!(f, ")"),
+            tuned => write!(f, ", {tuned} measured tiles)"),
+        }
     }
 }
 
@@ -257,7 +268,7 @@ pub unsafe fn launch(stream: &CudaStream, function: &CudaFunction, launch: &Laun
             &mut pointers,
         )
     };
-    launched.map_err(|e| driver_error(&format!("kernel {} cannot be launched", launch.kernel), e))
+    launched.map_err(|e| driver_error(&format!("{launch} cannot be launched"), e))
 }
 
 /// One argument as the driver reads it: at the start of its own place, the lowest byte first.

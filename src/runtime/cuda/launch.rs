@@ -6,7 +6,7 @@
 //! there, to count kernels, and to check arguments against a compiled kernel's own parameters.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::{env, fmt};
 
 use super::TensorMap;
 use crate::runtime::Activation;
@@ -278,6 +278,27 @@ pub struct Launch {
     pub arguments: Vec<Argument>,
 }
 
+/// The variable that has sentences list all macros of a kernel.
+const VERBOSE: &str = "GRADPATH_VERBOSE";
+
+impl fmt::Display for Launch {
+    /// The kernel and its sizes: `kernel add, 12 blocks of 256 threads`; with all macros where `GRADPATH_VERBOSE`
+    /// is set.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match env::var_os(VERBOSE).is_some_and(|value| !value.is_empty()) {
+            true => write!(f, "kernel {}", self.kernel)?,
+            false => write!(f, "kernel {}", self.kernel.entry)?,
+        }
+        let [blocks, threads] =
+            [self.grid, self.block].map(|size| size.map(u64::from).iter().product::<u64>());
+        write!(f, ", {blocks} blocks of {threads} threads")?;
+        match self.shared_bytes {
+            0 => Ok(()),
+            bytes => write!(f, " with {bytes} bytes of shared memory"),
+        }
+    }
+}
+
 impl Launch {
     /// A launch of `entry` in `kernels/file`, of one block of 256 threads, without arguments.
     pub fn new(file: &'static str, entry: &'static str) -> Self {
@@ -349,5 +370,22 @@ impl Launch {
     pub fn float(mut self, value: f64) -> Self {
         self.arguments.push(Argument::Float(value as f32));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_is_told_by_its_kernel_and_sizes() {
+        let launch = Launch::new("add.cu", "add").define("X_TYPE", DType::F32).block(128).grid(3, 2, 1);
+        assert_eq!(launch.to_string(), "kernel add, 6 blocks of 128 threads");
+        let launch = launch.shared(4096);
+        assert_eq!(
+            launch.to_string(),
+            "kernel add, 6 blocks of 128 threads with 4096 bytes of shared memory"
+        );
+        assert_eq!(launch.kernel.to_string(), "add<X_TYPE=f32>");
     }
 }

@@ -15,6 +15,7 @@ mod readiness;
 mod sources;
 mod status;
 mod tensor_map;
+mod tunings;
 
 pub use cache::{CACHE_VARIABLE, Cache, CacheSize};
 pub use compiler::{Compiled, Compiler};
@@ -30,6 +31,7 @@ pub use readiness::{Readiness, readiness};
 pub use sources::{Source, kernel_files};
 pub use status::{DataError, DataErrorKind};
 pub use tensor_map::{MOST_BOX, MOST_STEP, TensorMap};
+pub use tunings::{Fingerprints, Tuning, TuningStore, Tunings};
 
 /// Whether NVIDIA's driver is on this machine, whatever it finds.
 pub fn driver_is_present() -> bool {

@@ -3,13 +3,15 @@
 use std::fmt;
 
 /// What was wrong with a step's data: a status word that is not 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DataError {
     /// What was wrong.
     pub kind: DataErrorKind,
     /// The row that it was found in, the first where there are several; `None` where the error is about
     /// no row, or about one past 2²⁴.
     pub row: Option<u32>,
+    /// The number that is impossible: the class, the index, of a box the first of its four that is.
+    pub number: f32,
 }
 
 /// The kinds of [`DataError`], in the order of the codes of `kernels/common/status.cuh`.
@@ -59,15 +61,18 @@ impl DataError {
     /// The largest number the row's 24 bits hold: no row.
     const NO_ROW: u32 = 0xff_ffff;
 
-    /// Reads a status word that is not 0: the kind in its low 8 bits, above them how far the row is from
-    /// the last that can be told.
-    pub fn from_code(word: u32) -> Self {
+    /// Reads a status word that is not 0: the number's bits in its low half, above them the kind in 8 bits, and how
+    /// far the row is from the last that can be told.
+    pub fn from_code(word: u64) -> Self {
+        let number = f32::from_bits((word & u64::from(u32::MAX)) as u32);
+        let word = (word >> 32) as u32;
         let code = (word & 0xff) as u8;
         let known = usize::from(code).checked_sub(1).and_then(|index| DataErrorKind::CODES.get(index));
         let row = Self::NO_ROW - (word >> 8);
         DataError {
             kind: known.copied().unwrap_or(DataErrorKind::Unknown(code)),
             row: (row != Self::NO_ROW).then_some(row),
+            number,
         }
     }
 
@@ -83,24 +88,28 @@ impl DataError {
 }
 
 impl fmt::Display for DataError {
-    /// As the cpu's kernels say it, without the numbers that a status word has no room for.
+    /// As the cpu's kernels say it, without the limits that a status word has no room for.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = match self.row {
             Some(row) => format!("row {row}"),
             None => "a row".to_owned(),
         };
+        // As a double, so that the cpu's sentence has the same digits.
+        let number = f64::from(self.number);
         let of_match = match self.kind {
-            DataErrorKind::Index => return write!(f, "{row} has an index outside of what it points into"),
-            DataErrorKind::Class => return write!(f, "{row} has a label that is no class"),
-            DataErrorKind::Step => return write!(f, "the step count is below 1"),
+            DataErrorKind::Index => return write!(f, "{row} has the index {number}, which points nowhere"),
+            DataErrorKind::Class => return write!(f, "{row} has the label {number}, which is no class"),
+            DataErrorKind::Step => return write!(f, "the step count is {number}"),
             DataErrorKind::Unknown(code) => return write!(f, "a kernel reported the unknown error {code}"),
-            DataErrorKind::MatchUsed => "is neither used (1) nor unused (0)",
-            DataErrorKind::MatchImage => "has an image that the batch lacks",
-            DataErrorKind::MatchY => "has a y that the map lacks",
-            DataErrorKind::MatchX => "has an x that the map lacks",
-            DataErrorKind::MatchAnchor => "has an anchor that the level lacks",
-            DataErrorKind::MatchClass => "has a class that there is not",
-            DataErrorKind::MatchBox => "has a box that is not finite or has no area",
+            DataErrorKind::MatchUsed => format!("is neither used (1) nor unused (0) but {number}"),
+            DataErrorKind::MatchImage => format!("has image {number}, which the batch lacks"),
+            DataErrorKind::MatchY => format!("has y {number}, which the map lacks"),
+            DataErrorKind::MatchX => format!("has x {number}, which the map lacks"),
+            DataErrorKind::MatchAnchor => format!("has anchor {number}, which the level lacks"),
+            DataErrorKind::MatchClass => format!("has class {number}, which there is not"),
+            DataErrorKind::MatchBox => {
+                format!("has a box that is not finite or has no area: one of its numbers is {number}")
+            }
         };
         write!(f, "{row} of the match table {of_match}")
     }
@@ -137,16 +146,18 @@ mod tests {
     }
 
     #[test]
-    fn a_word_has_kind_and_row() {
-        let word = |row: u32, code: u32| (0xff_ffff - row) << 8 | code;
-        let error = DataError::from_code(word(7, 8));
-        assert_eq!(error, DataError { kind: DataErrorKind::MatchAnchor, row: Some(7) });
-        assert_eq!(error.to_string(), "row 7 of the match table has an anchor that the level lacks");
-        let error = DataError::from_code(word(0xff_ffff, 3));
-        assert_eq!(error, DataError { kind: DataErrorKind::Step, row: None });
-        assert_eq!(error.to_string(), "the step count is below 1");
+    fn a_word_has_kind_row_and_number() {
+        let word = |row: u32, code: u32, number: f32| {
+            u64::from((0xff_ffff - row) << 8 | code) << 32 | u64::from(number.to_bits())
+        };
+        let error = DataError::from_code(word(7, 8, 2.5));
+        assert_eq!(error, DataError { kind: DataErrorKind::MatchAnchor, row: Some(7), number: 2.5 });
+        assert_eq!(error.to_string(), "row 7 of the match table has anchor 2.5, which the level lacks");
+        let error = DataError::from_code(word(0xff_ffff, 3, -1.0));
+        assert_eq!(error, DataError { kind: DataErrorKind::Step, row: None, number: -1.0 });
+        assert_eq!(error.to_string(), "the step count is -1");
         // The largest word is the first row's.
-        assert!(word(3, 1) > word(4, 10));
-        assert_eq!(DataError::from_code(77).kind, DataErrorKind::Unknown(77));
+        assert!(word(3, 1, 0.0) > word(4, 10, f32::NAN));
+        assert_eq!(DataError::from_code(word(0, 77, 0.0)).kind, DataErrorKind::Unknown(77));
     }
 }

@@ -10,7 +10,7 @@ fn case(geometry: Geometry, x: [usize; 4], c_out: usize, accumulate: bool) -> Op
     let (h, w) = geometry.output(input.h, input.w).ok()?;
     let mut shapes = vec![Shape::new(input.n, h, w, c_out), geometry.weight(input.c, c_out)];
     shapes.extend(accumulate.then_some(input));
-    let op = ConvInputGradient { geometry, input, accumulate };
+    let op = ConvInputGradient { geometry, input, accumulate, tile: None };
     let seed = shapes.iter().fold(29, |seed, s| seed * 31 + s.elements() as u64);
     let case = Case::random(op, &shapes, seed);
     // A map of one pixel is a map still; a weight of several taps is none.

@@ -9,7 +9,7 @@ use crate::tensor::Shape;
 fn case(geometry: Geometry, x: [usize; 4], c_out: usize, prologue: Option<Activation>) -> Option<Case> {
     let x = Shape::from(x);
     let (h, w) = geometry.output(x.h, x.w).ok()?;
-    let op = ConvWeightGradient { geometry, weight: geometry.weight(x.c, c_out), prologue };
+    let op = ConvWeightGradient { geometry, weight: geometry.weight(x.c, c_out), prologue, tile: None };
     let mut shapes = vec![x, Shape::new(x.n, h, w, c_out)];
     shapes.extend(prologue.map(|_| Shape::new(1, 1, 2, x.c)));
     let seed = shapes.iter().fold(17, |seed, s| seed * 31 + s.elements() as u64);

@@ -1,13 +1,14 @@
 //! The launches of a forward convolution: `kernels/conv_forward.cu`, `conv_depthwise.cu` and, for the batch
 //! statistics, `conv_statistics.cu`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::super::{Conv, Geometry};
 use super::tile::{self, Carried, Gemm, Tile};
 use super::wgmma::{self, WgmmaTile};
 use super::{define_geometry, group_pack, is_pointwise};
-use crate::ops::{Cost, Io, Op};
+use crate::ops::{Cost, Io, Op, TileChoice};
 use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
 use crate::runtime::{Activation, Cpu};
 use crate::tensor::{DType, Shape};
@@ -27,6 +28,17 @@ pub enum Way {
     Wgmma(WgmmaTile),
     /// Directly, one input channel a group.
     Depthwise(Depthwise),
+}
+
+impl fmt::Display for Way {
+    /// The name that tells it from others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::Gemm(tile) => tile.fmt(f),
+            Way::Wgmma(tile) => write!(f, "{tile:?}"),
+            Way::Depthwise(block) => write!(f, "{block:?}"),
+        }
+    }
 }
 
 /// The shape of a block of the depth-wise kernel.
@@ -100,6 +112,25 @@ pub fn candidates(op: &Conv, x: Shape, y: Shape, target: &Target) -> Vec<Way> {
     tiles.chain(wgmma::candidates(op, x, y, target).into_iter().map(Way::Wgmma)).collect()
 }
 
+/// The [`candidates`] that find room on `target`.
+fn fitting(op: &Conv, x: Shape, y: Shape, target: &Target) -> Vec<Way> {
+    let compute = compute_type(target);
+    let mut ways = candidates(op, x, y, target);
+    ways.retain(|way| match way {
+        Way::Gemm(tile) => tile.shared_bytes(compute) <= target.shared_bytes as usize,
+        Way::Wgmma(_) | Way::Depthwise(_) => true,
+    });
+    ways
+}
+
+/// The kernel files of a forward convolution.
+const FILES: &[&str] = &["conv_forward.cu", "conv_forward_wgmma.cu", "conv_statistics.cu"];
+
+/// As [`Op::cuda_tiles`].
+pub(in super::super) fn tiles(op: &Conv, x: Shape, y: Shape, target: &Target) -> Option<TileChoice> {
+    TileChoice::new(&fitting(op, x, y, target), &usual(op, x, y, target), FILES)
+}
+
 /// The block of the depth-wise kernel, where that runs `op`.
 fn depthwise_block(op: &Conv, x: Shape, y: Shape, target: &Target) -> Option<Depthwise> {
     let groups = op.geometry.groups;
@@ -120,12 +151,21 @@ fn preferred(op: &Conv, x: Shape, y: Shape, target: &Target) -> Tile {
     tile::choose(gemm, compute_type(target), target)
 }
 
-/// How `op` is run on `target`: by `candidate` where one is asked for.
+/// How `op` is run on `target`: by `candidate` where one is asked for, else by the tile that it names.
 fn way(op: &Conv, candidate: Option<usize>, x: Shape, y: Shape, target: &Target) -> Way {
     if let Some(index) = candidate {
         let all = candidates(op, x, y, target);
         return all[index % all.len()];
     }
+    let named = op.tile.as_ref().and_then(|name| {
+        let fitting = fitting(op, x, y, target);
+        fitting.into_iter().find(|way| way.to_string() == *name)
+    });
+    named.unwrap_or_else(|| usual(op, x, y, target))
+}
+
+/// How `op` is run on `target` where nobody has measured.
+fn usual(op: &Conv, x: Shape, y: Shape, target: &Target) -> Way {
     match depthwise_block(op, x, y, target) {
         Some(block) => Way::Depthwise(block),
         None => Way::Gemm(preferred(op, x, y, target)),
@@ -133,7 +173,7 @@ fn way(op: &Conv, candidate: Option<usize>, x: Shape, y: Shape, target: &Target)
 }
 
 /// Tiles of pixels, each of which has partial statistics.
-fn tiles(way: Way, y: Shape) -> usize {
+fn pixel_tiles(way: Way, y: Shape) -> usize {
     match way {
         Way::Gemm(tile) => y.pixels().div_ceil(tile.m),
         // It takes no statistics.
@@ -144,7 +184,7 @@ fn tiles(way: Way, y: Shape) -> usize {
 
 /// Bytes of scratch memory: the partial statistics.
 fn workspace(op: &Conv, way: Way, y: Shape) -> usize {
-    if op.statistics { tiles(way, y) * (2 * y.c + 1) * DType::F32.size() } else { 0 }
+    if op.statistics { pixel_tiles(way, y) * (2 * y.c + 1) * DType::F32.size() } else { 0 }
 }
 
 impl Conv {
@@ -242,7 +282,7 @@ fn launches(op: &Conv, way: Way, operands: &Operands, target: &Target) -> Result
             .grid(y.shape.c.div_ceil(8), 1, 1)
             .address(operands.workspace)
             .view(operands.outputs[1])
-            .int(tiles(way, y.shape))
+            .int(pixel_tiles(way, y.shape))
             .int(y.shape.c)
             .int(y.shape.pixels());
         launches.push(merge);

@@ -3,8 +3,10 @@
 
 use super::product::{Product, chunk, compute_type};
 use super::{define_geometry, group_pack, is_depthwise};
+use crate::ops::TileChoice;
 use crate::ops::conv::ConvInputGradient;
 use crate::runtime::cuda::{DeviceView, Launch, Operands, Target};
+use crate::tensor::Shape;
 
 /// Pixels of a thread of the depth-wise kernel, over which the weight's way to shared memory is spread.
 const DEPTHWISE_PIXELS: usize = 4;
@@ -43,6 +45,24 @@ fn phases(op: &ConvInputGradient) -> (usize, usize) {
     (down * right, op.input.n * op.input.h.div_ceil(down) * op.input.w.div_ceil(right))
 }
 
+/// The kernel file of the product.
+const FILES: &[&str] = &["conv_input_gradient.cu"];
+
+/// The product of `op` by a weight of shape `w`.
+fn product_of(op: &ConvInputGradient, w: Shape, target: &Target) -> Product {
+    let (phases, pixels) = phases(op);
+    let count = phases * op.geometry.groups;
+    Product { m: pixels, n: w.c, count, split: false, compute: compute_type(target) }
+}
+
+/// As [`crate::ops::Op::cuda_tiles`].
+pub(in super::super) fn tiles(op: &ConvInputGradient, w: Shape, target: &Target) -> Option<TileChoice> {
+    match is_depthwise(&op.geometry, w) {
+        true => None,
+        false => product_of(op, w, target).choice(target, FILES),
+    }
+}
+
 fn product(
     op: &ConvInputGradient,
     dy: DeviceView,
@@ -53,10 +73,10 @@ fn product(
 ) -> Launch {
     let (groups, compute) = (op.geometry.groups, compute_type(target));
     let (group_in, group_out) = (w.shape.c, w.shape.n / groups);
-    let (phases, pixels) = phases(op);
     let (chunk_dy, chunk_w) = (chunk(compute, group_out), chunk(compute, group_in));
-    let (m, n, count) = (pixels, group_in, phases * groups);
-    let tile = Product { m, n, count, split: false, compute }.tile(target);
+    let product = product_of(op, w.shape, target);
+    let Product { m, n, count, .. } = product;
+    let tile = product.tile(op.tile.as_deref(), target);
     let launch = Launch::new("conv_input_gradient.cu", "conv_input_gradient")
         .define("GROUPS", groups)
         .define("GROUP_IN", group_in)

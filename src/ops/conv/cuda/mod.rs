@@ -8,9 +8,12 @@ pub mod tile;
 mod weight_gradient;
 pub mod wgmma;
 
+pub(super) use forward::tiles as forward_tiles;
 pub use forward::{ConvCandidate, Depthwise, Way, candidates, compute_type};
-pub(super) use input_gradient::launch as input_gradient;
-pub(super) use weight_gradient::{launches as weight_gradient, workspace as weight_gradient_workspace};
+pub(super) use input_gradient::{launch as input_gradient, tiles as input_gradient_tiles};
+pub(super) use weight_gradient::{
+    launches as weight_gradient, tiles as weight_gradient_tiles, workspace as weight_gradient_workspace,
+};
 
 use super::Geometry;
 use crate::runtime::cuda::{DeviceView, Launch};

@@ -1,6 +1,9 @@
 //! Which tiles a gradient's matrix product is made of: the specialisations of
 //! `kernels/common/tile_product.cuh`, and the choice among them.
 
+use std::fmt;
+
+use crate::ops::TileChoice;
 use crate::runtime::cuda::{Launch, Target};
 use crate::tensor::DType;
 
@@ -23,6 +26,14 @@ pub(super) struct ProductTile {
     pub k: usize,
     /// Warps (tensor cores) or threads (multiply-adds) along m and n.
     pub parts: [usize; 2],
+}
+
+impl fmt::Display for ProductTile {
+    /// The name that tells it from others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ProductTile { m, n, k, parts: [parts_m, parts_n] } = self;
+        write!(f, "{m}x{n}x{k}, {parts_m}x{parts_n} parts")
+    }
 }
 
 const fn tile(m: usize, n: usize, k: usize, parts: [usize; 2]) -> ProductTile {
@@ -66,10 +77,26 @@ pub(super) struct Product {
 }
 
 impl Product {
+    /// The tiles that can be taken.
+    pub fn candidates(&self) -> &'static [ProductTile] {
+        if self.compute == DType::F32 { &MULTIPLY_ADDS } else { &TENSOR_CORES }
+    }
+
+    /// The tile of that name, or else the [usual](Product::usual) one.
+    pub fn tile(&self, name: Option<&str>, target: &Target) -> ProductTile {
+        let named = name.and_then(|name| self.candidates().iter().find(|tile| tile.to_string() == name));
+        named.copied().unwrap_or_else(|| self.usual(target))
+    }
+
+    /// All of them, to be measured.
+    pub fn choice(&self, target: &Target, files: &'static [&'static str]) -> Option<TileChoice> {
+        TileChoice::new(self.candidates(), &self.usual(target), files)
+    }
+
     /// The tile whose blocks take the least time, by how often every multiprocessor gets one and by what a
     /// block multiplies and loads in a step.
-    pub fn tile(&self, target: &Target) -> ProductTile {
-        let tiles: &[ProductTile] = if self.compute == DType::F32 { &MULTIPLY_ADDS } else { &TENSOR_CORES };
+    pub fn usual(&self, target: &Target) -> ProductTile {
+        let tiles = self.candidates();
         let cost = |tile: &ProductTile| {
             let blocks = self.blocks(tile);
             let device = (target.multiprocessors as usize).max(1);
@@ -206,11 +233,11 @@ mod tests {
     #[test]
     fn narrow_products_have_narrow_tiles() {
         let product = Product { m: 100_000, n: 32, count: 1, split: false, compute: DType::Bf16 };
-        assert_eq!(product.tile(&TARGET), tile(128, 32, 32, [4, 1]));
+        assert_eq!(product.usual(&TARGET), tile(128, 32, 32, [4, 1]));
         let product = Product { m: 32, n: 288, count: 1, split: true, ..product };
-        assert_eq!(product.tile(&TARGET).m, 32);
+        assert_eq!(product.usual(&TARGET).m, 32);
         let product = Product { m: 512, n: 4608, count: 1, split: true, ..product };
-        assert_eq!(product.tile(&TARGET), tile(128, 128, 32, [2, 4]));
+        assert_eq!(product.usual(&TARGET), tile(128, 128, 32, [2, 4]));
     }
 
     #[test]

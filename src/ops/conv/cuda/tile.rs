@@ -1,5 +1,7 @@
 //! How a convolution's implicit GEMM is cut into blocks: the candidates, as data, and a guess at the best.
 
+use std::fmt;
+
 use crate::runtime::cuda::Target;
 use crate::tensor::DType;
 
@@ -88,6 +90,14 @@ impl Tile {
     /// Blocks whose threads find room in a multiprocessor's 65536 registers.
     pub fn blocks_by_registers(&self, compute: DType, carried: Carried) -> usize {
         65536 / (self.registers(compute, carried) * self.threads())
+    }
+}
+
+impl fmt::Display for Tile {
+    /// The name that tells it from others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tile { m, n, k, warps_m, warps_n, stages } = self;
+        write!(f, "{m}x{n}x{k}, {warps_m}x{warps_n} warps, {stages} stages")
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::product::{Product, ProductTile, chunk, compute_type};
 use super::{define_geometry, group_pack, is_depthwise};
+use crate::ops::TileChoice;
 use crate::ops::channel_sum::cuda::partial_sums;
 use crate::ops::conv::ConvWeightGradient;
 use crate::runtime::Activation;
@@ -42,16 +43,32 @@ impl Split {
     }
 }
 
-/// The tile of a weight gradient, and its split. Of shapes alone: the workspace is planned before anything
-/// has an address.
-fn plan(op: &ConvWeightGradient, dy: Shape, target: &Target) -> (ProductTile, Split) {
+/// The kernel files of the product.
+const FILES: &[&str] = &["conv_weight_gradient.cu", "column_sum.cu"];
+
+/// The product of `op`.
+fn product_of(op: &ConvWeightGradient, target: &Target) -> Product {
     let (groups, compute) = (op.geometry.groups, compute_type(target));
     let padded_in = op.weight.c.next_multiple_of(chunk(compute, op.weight.c));
     let (m, n) = (op.weight.n / groups, op.weight.h * op.weight.w * padded_in);
-    let product = Product { m, n, count: groups, split: true, compute };
-    let tile = product.tile(target);
+    Product { m, n, count: groups, split: true, compute }
+}
+
+/// As [`crate::ops::Op::cuda_tiles`]: with the tile goes how far the sum is split, and so the workspace.
+pub(in super::super) fn tiles(op: &ConvWeightGradient, target: &Target) -> Option<TileChoice> {
+    match is_depthwise(&op.geometry, op.weight) {
+        true => None,
+        false => product_of(op, target).choice(target, FILES),
+    }
+}
+
+/// The tile of a weight gradient, and its split. Of shapes alone: the workspace is planned before anything
+/// has an address.
+fn plan(op: &ConvWeightGradient, dy: Shape, target: &Target) -> (ProductTile, Split) {
+    let product = product_of(op, target);
+    let tile = product.tile(op.tile.as_deref(), target);
     let fill = (2 * target.multiprocessors as usize).div_ceil(product.blocks(&tile).max(1));
-    (tile, Split::new(dy.pixels(), fill, tile.k, SPLIT_STEPS, GRID_Z / groups))
+    (tile, Split::new(dy.pixels(), fill, tile.k, SPLIT_STEPS, GRID_Z / op.geometry.groups))
 }
 
 /// The split of a depth-wise one: over input pixels.
