@@ -3,6 +3,7 @@
 use gradpath::Result;
 use gradpath::analysis::meter::{Meter, Reading};
 use gradpath::claims::{Report, Settings, Verdict, check};
+use gradpath::report::{Align, Table};
 use gradpath::tensor::DType;
 
 use crate::device::{device, open};
@@ -59,11 +60,31 @@ const TRAININGS: [&str; 3] = ["C2", "C3d", "F3"];
 #[test]
 fn claims_hold_on_the_emulated_device() {
     let Some(report) = report(DType::F32, &[]) else { return };
+    let (left, right) = (Align::Left, Align::Right);
+    let mut points = Table::new(&[
+        ("", left),
+        ("of what", left),
+        ("expected", right),
+        ("predicted", right),
+        ("measured", right),
+        ("verdict", left),
+    ]);
+    let mut programs = Table::new(&[
+        ("", left),
+        ("program", left),
+        ("moved, predicted", right),
+        ("traced", right),
+        ("planned, held", right),
+        ("allocated", right),
+    ]);
     let mut wrong = Vec::new();
     for row in &report.rows {
-        println!("{}: {} ({})", row.id, row.verdict, row.why);
         for point in &row.points {
-            println!("    {}: {} {} {:?}", point.label, point.expected, point.predicted, point.measured);
+            let number = |value: f64| format!("{value:.4}");
+            let (expected, predicted) = (number(point.expected), number(point.predicted));
+            let measured = point.measured.map_or("–".to_owned(), number);
+            let verdict = row.verdict.to_string();
+            points.row([row.id.to_owned(), point.label.clone(), expected, predicted, measured, verdict]);
         }
         let expected = match row.id {
             "C3c" => Verdict::NotAsTold,
@@ -79,10 +100,9 @@ fn claims_hold_on_the_emulated_device() {
             assert!(allocated >= run.held_bytes, "{}: {allocated}", run.name);
             let (read, written) = run.reading.traffic.unwrap();
             let (moved, traced) = (run.moved_bytes as u64, read + written);
-            println!(
-                "    {}: {moved} bytes moved, {traced} traced; {} held, {allocated} allocated",
-                run.name, run.held_bytes
-            );
+            let numbers =
+                [moved, traced, run.held_bytes as u64, allocated as u64].map(|bytes| bytes.to_string());
+            programs.row([row.id.to_owned(), run.name.clone()].into_iter().chain(numbers));
             // A training's reductions use scratch memory, which the model leaves out.
             let scratch = if TRAININGS.contains(&row.id) { moved / 25 } else { 0 };
             if !(moved..=moved + scratch).contains(&traced) {
@@ -90,5 +110,6 @@ fn claims_hold_on_the_emulated_device() {
             }
         }
     }
+    println!("{}\n{}", points.markdown(), programs.markdown());
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
