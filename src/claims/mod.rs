@@ -27,7 +27,7 @@ use std::time::Duration;
 
 pub use observe::Run;
 pub use row::{Point, Row, Verdict};
-pub use speed::Speed;
+pub use speed::{AS_WRITTEN, FUSED, Speed};
 
 use crate::analysis::meter::Meter;
 use crate::device::Device;

@@ -22,9 +22,14 @@ const SIDE: usize = 80;
 pub struct Speed {
     /// What the device can do at most.
     pub ceilings: Ceilings,
-    /// Each block, with: fused, as written, and the same stage without it.
+    /// Each block, with what was measured: [`FUSED`], [`AS_WRITTEN`], and the same stage without the block.
     pub blocks: Vec<(String, Vec<Measurement>)>,
 }
+
+/// The block with everything that the compiler can do.
+pub const FUSED: &str = "fused";
+/// The block with a kernel for every op that was traced.
+pub const AS_WRITTEN: &str = "as written";
 
 /// Time follows operations where their ratios are this near to each other.
 const NEAR: f64 = 0.1;
@@ -63,23 +68,23 @@ pub(super) fn flops_and_time(context: &mut Context<'_>) -> Result<Vec<Row>> {
             feeds: step.feeds.clone(),
         };
         let candidates = vec![
-            of_block("fused", Options::new),
-            of_block("as written", Options::plain),
+            of_block(FUSED, Options::new),
+            of_block(AS_WRITTEN, Options::plain),
             candidate(without, stage, Options::new)?,
         ];
         let flops: Vec<f64> = candidates.iter().map(|one| operations(&one.graph).mac2).collect();
-        let times: Vec<f64> = match (&mut context.speed, context.settings.time) {
+        let measured = match (&mut context.speed, context.settings.time) {
             (Some(speed), Some(budget)) => {
                 let measured = compare(context.device, &speed.ceilings, candidates, budget, &mut |_| {})?;
-                let times = measured.iter().map(|m| m.time.median).collect();
-                speed.blocks.push((name.name().to_owned(), measured));
-                times
+                speed.blocks.push((name.name().to_owned(), measured.clone()));
+                measured
             }
             _ => Vec::new(),
         };
-        let ratio = |over: usize| Some(times.first()? / times.get(over)?);
-        point(format!("{name} over {without}"), flops[0] / flops[2], ratio(2));
-        point(format!("{name}, fused over as written"), 1.0, ratio(1));
+        let time = |name: &str| measured.iter().find(|m| m.name == name).map(|m| m.time.median);
+        let ratio = |over: &str| Some(time(FUSED)? / time(over)?);
+        point(format!("{name} over {without}"), flops[0] / flops[2], ratio(without));
+        point(format!("{name}, fused over as written"), 1.0, ratio(AS_WRITTEN));
     }
     let apart =
         |point: &Point| point.measured.is_some_and(|time| (time / point.predicted - 1.0).abs() > NEAR);

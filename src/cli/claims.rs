@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::measure::{COLORS, Dot, ceiling_lines, roofline, seconds};
 use super::options::{DeviceOptions, count};
 use super::output::{print, print_json};
+use crate::analysis::bench::Measurement;
 use crate::analysis::meter::ProcessMeter;
-use crate::claims::{Point, Report, Row, Settings, Speed, check};
+use crate::claims::{AS_WRITTEN, FUSED, Point, Report, Row, Settings, Speed, check};
 use crate::report::{
-    Align, BarChart, BarRow, BarSeries, Chart, Layout, Page, Progress, Table, Unit, check_chart_name,
+    Align, BarChart, BarRow, BarSeries, Chart, Color, Layout, Page, Progress, Table, Unit, check_chart_name,
     plot_sheet,
 };
 use crate::{Error, ErrorKind, Result};
@@ -115,6 +116,7 @@ fn claims_table(rows: &[Row]) -> Table {
         ("expected", Align::Right),
         ("predicted", Align::Right),
         ("measured", Align::Right),
+        ("on", Align::Left),
         ("tolerance", Align::Left),
         ("verdict", Align::Left),
     ]);
@@ -127,6 +129,7 @@ fn claims_table(rows: &[Row]) -> Table {
             value(row.expected),
             value(row.predicted),
             value(row.measured),
+            if row.measured.is_some() { row.device.clone() } else { String::new() },
             if row.points.is_empty() { String::new() } else { tolerance(row.tolerance) },
             row.verdict.to_string(),
         ]);
@@ -231,33 +234,41 @@ fn bars(row: &Row) -> Chart {
     })
 }
 
+/// The bars of a block, from top to bottom: the measurement's name, the name in the legend, the color. One of another
+/// name is of the stage without the block: the last.
+const SERIES: [(&str, &str, Color); 3] = [
+    (FUSED, FUSED, COLORS[0]),
+    (AS_WRITTEN, AS_WRITTEN, COLORS[1]),
+    ("", "the same stage without it", COLORS[2]),
+];
+
+/// Which of [`SERIES`] a measurement of that name is.
+fn series_of(name: &str) -> usize {
+    SERIES.iter().position(|series| series.0 == name).unwrap_or(SERIES.len() - 1)
+}
+
 /// Times and the roofline of the blocks that were timed.
 fn speed_charts(device: &str, speed: &Speed) -> Vec<Chart> {
-    let named = |index: usize, fallback: &str| {
-        if index == 2 { fallback.to_owned() } else { ["fused", "as written"][index].to_owned() }
-    };
-    let colors = [COLORS[0], COLORS[1], COLORS[2]];
-    let series = (0..3).map(|i| BarSeries { name: named(i, "the same stage without it"), color: colors[i] });
-    let bars = |title: String, unit, read: fn(&crate::analysis::bench::Measurement) -> f64| {
-        let row = |(name, measured): &(String, Vec<_>)| BarRow {
-            label: name.clone(),
-            values: measured.iter().map(read).collect(),
+    let series = SERIES.map(|(_, name, color)| BarSeries { name: name.to_owned(), color });
+    let bars = |title: String, unit, read: fn(&Measurement) -> f64| {
+        let of = |measured: &[Measurement], index| {
+            measured.iter().find(|one| series_of(&one.name) == index).map_or(f64::NAN, read)
         };
-        Chart::Bars(BarChart {
-            title,
-            unit,
-            series: series.clone().collect(),
-            rows: speed.blocks.iter().map(row).collect(),
-        })
+        let row = |(name, measured): &(String, Vec<Measurement>)| BarRow {
+            label: name.clone(),
+            values: (0..SERIES.len()).map(|index| of(measured, index)).collect(),
+        };
+        let rows = speed.blocks.iter().map(row).collect();
+        Chart::Bars(BarChart { title, unit, series: series.to_vec(), rows })
     };
-    let dots = speed.blocks.iter().flat_map(|(name, measured)| {
-        measured.iter().enumerate().map(move |(index, one)| Dot {
-            name: if index == 2 { format!("{name}: {}", one.name) } else { format!("{name} {}", one.name) },
-            flops_per_byte: one.predicted.flops / one.predicted.bytes.max(1) as f64,
-            flops_per_second: one.flops_per_second,
-            color: colors[index.min(2)],
-        })
-    });
+    let dot = |name: &str, one: &Measurement| Dot {
+        name: format!("{name} {}", one.name),
+        flops_per_byte: one.predicted.intensity,
+        flops_per_second: one.flops_per_second,
+        color: SERIES[series_of(&one.name)].2,
+    };
+    let dots =
+        speed.blocks.iter().flat_map(|(name, measured)| measured.iter().map(move |one| dot(name, one)));
     vec![
         bars(format!("C13: time, {device}"), Unit::Seconds, |m| m.time.median),
         bars("C13: operations".to_owned(), Unit::Flops, |m| m.predicted.flops),

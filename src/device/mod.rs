@@ -102,7 +102,10 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Device::Reference => write!(f, "reference (f64)"),
-            Device::Cpu(cpu) => write!(f, "cpu ({} threads, {})", cpu.threads(), cpu.simd()),
+            Device::Cpu(cpu) => {
+                let threads = cpu.threads();
+                write!(f, "cpu ({threads} thread{}, {})", if threads == 1 { "" } else { "s" }, cpu.simd())
+            }
             Device::Cuda(cuda) => write!(f, "{cuda}"),
         }
     }

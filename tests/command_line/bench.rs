@@ -10,7 +10,7 @@ const TINY: &str = "--channels 8 --size 8 --seconds 0 --threads 1";
 fn the_table_has_a_row_for_each_way_to_run_a_block() {
     let text = succeeds(words(&format!("bench csp conv3 {TINY} --layers 1")));
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].starts_with("cpu (1 threads"), "{text}");
+    assert!(lines[0].starts_with("cpu (1 thread,"), "{text}");
     assert!(lines[1].starts_with("memory   ") && lines[1].contains("B/s: a copy of "), "{text}");
     assert!(lines[2].starts_with("compute  ") && lines[2].contains("FLOP/s: fused multiply-adds"), "{text}");
     assert!(text.contains("\ncsp, γ 0.5, 1 layer, input [1, 8, 8, 8], inference\n"), "{text}");
