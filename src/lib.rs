@@ -48,6 +48,7 @@
 //! | [`detect`] | anchors, assignment, decoding, NMS, average precision |
 //! | [`data`] | datasets, augmentation, loader |
 //! | [`train`] | optimiser, schedule, loop, run folders, detectors as files |
+//! | [`claims`] | the papers' cost claims, checked on a device |
 //! | [`selftest`] | whether a device computes what it should |
 //! | [`cli`] | the commands |
 //!
@@ -69,6 +70,7 @@ pub mod analysis;
 pub mod detect;
 pub mod data;
 pub mod train;
+pub mod claims;
 pub mod selftest;
 pub mod cli;
 

@@ -2,6 +2,12 @@
 
 use std::process::ExitCode;
 
+use gradpath::runtime::CountingAllocator;
+
+/// Measurements say what was really held.
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
 fn main() -> ExitCode {
     match gradpath::cli::main() {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,8 @@
 mod bad_input;
 #[path = "cuda/bench.rs"]
 mod bench;
+#[path = "cuda/claims.rs"]
+mod claims;
 #[path = "cuda/device.rs"]
 mod device;
 #[path = "emulator/mod.rs"]

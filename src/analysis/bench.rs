@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::cost;
+use super::meter::ProcessMeter;
 use super::roofline::{Binding, Ceilings};
 use super::timing::{Runner, Timing, interleaved};
 use crate::Result;
@@ -33,8 +34,12 @@ pub struct Candidate {
 pub struct Predicted {
     /// Floating-point operations of the traced step, a multiply-add counted as 2.
     pub flops: f64,
-    /// Bytes between its kernels and memory: each operand of each kernel once.
+    /// Bytes between its kernels and memory ([`super::kernels`]).
     pub bytes: usize,
+    /// Operations for each of these bytes: arithmetic intensity.
+    pub intensity: f64,
+    /// Elements that convolutions take in and put out ([`crate::ops::Cost::cio`]).
+    pub cio: f64,
     /// Bytes of arena, parameters and states, as planned.
     pub planned_bytes: usize,
 }
@@ -42,9 +47,12 @@ pub struct Predicted {
 impl Predicted {
     /// Reads it off `graph` and the program compiled from it.
     pub fn new(graph: &Graph, program: &Program) -> Self {
+        let (traced, bytes) = (cost::nodes(graph), cost::moved_bytes(program));
         Predicted {
-            flops: cost::operations(graph).mac2,
-            bytes: cost::moved_bytes(program),
+            flops: traced.flops.mac2,
+            bytes,
+            intensity: traced.flops.mac2 / bytes.max(1) as f64,
+            cio: traced.cio,
             planned_bytes: program.report.total_bytes(),
         }
     }
@@ -66,6 +74,13 @@ pub struct Measurement {
     pub kernels: usize,
     /// Bytes of device memory held while it ran.
     pub held_bytes: usize,
+    /// The most bytes that the process's allocator held at once for it while it ran, its memory included; none where
+    /// nobody counts. On a GPU what the host holds beside it.
+    pub allocated_peak_bytes: Option<usize>,
+    /// The most bytes of it that were resident, loading included.
+    pub resident_peak_bytes: Option<usize>,
+    /// Bytes that a run read from memory and wrote to it, as they were counted.
+    pub counted_bytes: Option<(u64, u64)>,
     /// Operations a second.
     pub flops_per_second: f64,
     /// Bytes a second.
@@ -101,6 +116,8 @@ pub fn compare(
 ) -> Result<Vec<Measurement>> {
     let mut predicted = Vec::with_capacity(candidates.len());
     let mut runners = Vec::with_capacity(candidates.len());
+    let mut readings = Vec::with_capacity(candidates.len());
+    let mut meter = ProcessMeter::new();
     let mut seen: Vec<(Arc<Graph>, Vec<String>)> = Vec::with_capacity(candidates.len());
     for Candidate { name, graph, options, feeds } in candidates {
         let program = Arc::new(compile(&graph, options(device.processor()))?);
@@ -111,13 +128,15 @@ pub fn compare(
         seen.push((graph.clone(), kernels));
         predicted.push((name, Predicted::new(&graph, &program), program.steps.len()));
         let state: BTreeMap<String, Tensor> = graph.initial_state(0);
-        runners.push(Runner::new(device, program, &state, feeds)?);
+        let (runner, reading) = Runner::watched(device, program, &state, feeds, &mut meter)?;
+        runners.push(runner);
+        readings.push(reading);
     }
     let timings = interleaved(&mut runners, budget, done)?;
     let first = timings.first().map_or(f64::NAN, |timing| timing.median);
-    let measured = predicted.into_iter().zip(timings).zip(&runners);
+    let measured = predicted.into_iter().zip(timings).zip(runners.iter().zip(readings));
     Ok(measured
-        .map(|(((name, predicted, kernels), time), runner)| {
+        .map(|(((name, predicted, kernels), time), (runner, reading))| {
             let bytes = predicted.bytes as f64;
             let (roofline_seconds, bound) = ceilings.bound(predicted.flops, bytes);
             let (flops_per_second, bytes_per_second) = (predicted.flops / time.median, bytes / time.median);
@@ -128,6 +147,9 @@ pub fn compare(
                 predicted,
                 kernels,
                 held_bytes: runner.held_bytes(),
+                allocated_peak_bytes: reading.allocated_peak,
+                resident_peak_bytes: reading.resident_peak,
+                counted_bytes: reading.traffic,
                 flops_per_second,
                 bytes_per_second,
                 share_of_compute: flops_per_second / ceilings.compute.per_second,

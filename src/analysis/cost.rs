@@ -8,8 +8,9 @@ use std::ops::AddAssign;
 
 use serde::Serialize;
 
+use super::kernels::{self, Work};
 use super::layers::{describe, layers};
-use crate::compile::{Program, Slot, Step};
+use crate::compile::{Program, Step};
 use crate::graph::{Graph, Node, Source};
 use crate::ops::Tape;
 use crate::tensor::{DType, Shape};
@@ -34,13 +35,13 @@ pub struct Flops {
     pub darknet: f64,
 }
 
-/// Bytes of f32 that cross between the kernels and memory, each operand once.
+/// Bytes of f32 that cross between the kernels and memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
-    /// Every node as traced, concats and slices too, reads its inputs and writes its outputs.
+    /// Every node as traced, concats and slices too, reads its inputs once and writes its outputs once.
     pub unfused: usize,
-    /// Every step of the compiled program does. What depends on weights alone is computed when they
-    /// are loaded, and is not in it.
+    /// What the steps of the compiled program move ([`super::kernels`]). What depends on weights alone is
+    /// computed when they are loaded, and is not in it.
     pub fused: usize,
 }
 
@@ -53,6 +54,8 @@ pub struct Cost {
     pub flops: Flops,
     /// Bytes moved.
     pub bytes: Traffic,
+    /// Elements that convolutions take in and put out ([`crate::ops::Cost::cio`]).
+    pub cio: f64,
 }
 
 impl AddAssign for Cost {
@@ -63,6 +66,7 @@ impl AddAssign for Cost {
         self.flops.darknet += other.flops.darknet;
         self.bytes.unfused += other.bytes.unfused;
         self.bytes.fused += other.bytes.fused;
+        self.cio += other.cio;
     }
 }
 
@@ -111,13 +115,13 @@ pub fn cost(graph: &Graph, program: &Program) -> Result<Vec<Layer>> {
             }
         }
         open.push(index, &layer.scope, nodes.iter().map(|node| node.op.name()).collect());
-        let ops = nodes.iter().map(|node| describe(node)).collect();
+        let ops = nodes.iter().map(|node| describe(&*node.op)).collect();
         result.push(Layer { name: layer.scope, ops, output: graph.shape(layer.output), cost });
     }
     for step in &program.steps {
         let layer = open.layer_of(step).and_then(|index| result.get_mut(index));
         let layer = layer.ok_or_else(|| Error::internal("the program is of another graph"))?;
-        layer.cost.bytes.fused += step_bytes(step);
+        layer.cost.bytes.fused += Work::of(step, program.processor).bytes();
     }
     Ok(result)
 }
@@ -131,20 +135,30 @@ pub fn total(layers: &[Layer]) -> Cost {
 
 /// The operations of every node of `graph`, backward and update included.
 pub fn operations(graph: &Graph) -> Flops {
+    nodes(graph).flops
+}
+
+/// What every node of `graph` costs, backward and update included; parameters and fused bytes are not in it.
+pub fn nodes(graph: &Graph) -> Cost {
     let mut total = Cost::default();
     graph.nodes().iter().for_each(|node| total += node_cost(graph, node));
-    total.flops
+    total
 }
 
-/// The bytes that a run of `program` reads and writes: the operands of every step, each once, and what is
-/// copied into parameters and states behind the steps.
+/// The convolutional input and output (CIO) of `graph`: the elements that enter and leave its forward convolutions,
+/// a measure of traffic that leaves out weights and everything else (HarDNet, Chao et al. 2019).
+pub fn cio(graph: &Graph) -> usize {
+    nodes(graph).cio as usize
+}
+
+/// The operations of every kernel of `program`: of what runs, where [`operations`] is of what was traced.
+pub fn executed(program: &Program) -> Flops {
+    kernels::total(program).flops
+}
+
+/// The bytes that a run of `program` reads and writes: the sum over its kernels and stores.
 pub fn moved_bytes(program: &Program) -> usize {
-    let stored = |(from, to): &(Slot, Slot)| slot_bytes(from) + slot_bytes(to);
-    program.steps.iter().map(step_bytes).sum::<usize>() + program.stores.iter().map(stored).sum::<usize>()
-}
-
-fn slot_bytes(slot: &Slot) -> usize {
-    slot.shape.elements() * slot.dtype.size()
+    kernels::total(program).bytes()
 }
 
 fn node_cost(graph: &Graph, node: &Node) -> Cost {
@@ -156,20 +170,8 @@ fn node_cost(graph: &Graph, node: &Node) -> Cost {
         params: Parameters::default(),
         flops: Flops { mac2: cost.flops, darknet: cost.darknet_flops },
         bytes: Traffic { unfused: elements * DType::F32.size(), fused: 0 },
+        cio: cost.cio,
     }
-}
-
-/// The bytes that a step reads and writes.
-fn step_bytes(step: &Step) -> usize {
-    // An input that lies in its output already is read all the same.
-    let in_place = |input: usize| {
-        let pairs = step.op.in_place().iter();
-        let output = pairs.filter(|pair| pair.0 == input).find_map(|pair| step.outputs.get(pair.1));
-        output.map_or(0, slot_bytes)
-    };
-    let inputs = step.inputs.iter().enumerate();
-    let read: usize = inputs.map(|(i, slot)| slot.as_ref().map_or_else(|| in_place(i), slot_bytes)).sum();
-    read + step.outputs.iter().map(slot_bytes).sum::<usize>()
 }
 
 /// Finds the layer of each step, where steps come in the order of layers. By scope: its layers in order,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::*;
 use crate::analysis::Summary;
-use crate::compile::{Options, Processor, compile};
+use crate::analysis::workload::{BlockName, BlockSpec, Subject, Workload};
+use crate::compile::{MemoryItems, Options, Processor, compile};
 use crate::device::Device;
 use crate::graph::Mode;
 use crate::nn::{Block, MaxPooling, Style};
 use crate::ops::{add, concat};
-use crate::train::TrainStep;
+use crate::train::{MeasuredStep, TrainStep};
 use crate::zoo::{self, NETWORKS};
 
 /// A unit of 8 filters on [2, 4, 4, 3], a unit with a residual around it, pooling, a concat.
@@ -102,16 +103,65 @@ fn yolov7_tiny_costs_what_is_published() {
     assert_eq!(convs, 58);
 }
 
+/// The items of a plan add up to what is planned, which is what a session holds.
+fn check_held(device: &Device, program: Arc<Program>, what: &str) -> MemoryItems {
+    let report = program.report.clone();
+    assert_eq!(report.items.total(), report.total_bytes(), "{what}: {:?}", report.items);
+    assert_eq!(device.session(program).unwrap().held_bytes(), report.total_bytes(), "{what}");
+    report.items
+}
+
 #[test]
 fn planned_bytes_are_the_bytes_a_session_holds() {
+    let device = Device::cpu(2).unwrap();
     for network in NETWORKS {
         let (graph, inference, training) = programs(network.name, 64, 3, true);
         let summary = Summary::new(&graph, (&inference, 1), (&training, 1)).unwrap();
-        let device = Device::cpu(2).unwrap();
-        let held = |program: &Arc<Program>| device.session(program.clone()).unwrap().held_bytes();
-        assert_eq!(summary.memory.inference_peak_bytes, held(&inference), "{}", network.name);
-        assert_eq!(summary.memory.training_peak_bytes, held(&training), "{}", network.name);
+        let memory = &summary.memory;
+        assert_eq!(memory.inference_peak_bytes, memory.inference.total_bytes());
+        assert_eq!(memory.training_peak_bytes, memory.training.total_bytes());
+        let items = check_held(&device, inference, network.name);
+        assert_eq!((items.optimizer_state, items.map_gradients, items.weight_gradients), (0, 0, 0));
+        let items = check_held(&device, training, network.name);
+        // Both moments of every weight, the average of it, and the average of every statistic.
+        assert!(items.optimizer_state >= 3 * items.weights, "{items:?}");
+        assert_eq!(items.weights, 4 * summary.total.params.learnable, "{}", network.name);
+        let statistics = summary.total.params.stored - summary.total.params.learnable;
+        assert_eq!(items.running_statistics, 4 * statistics, "{}", network.name);
     }
+    for name in BlockName::ALL {
+        let spec = BlockSpec { name, channels: 32, layers: 2, depth: 2, share: 0.5 };
+        let workload = Workload { subject: Subject::Block(spec), input: Shape::new(2, 17, 19, 32) };
+        for mode in [Mode::Inference, Mode::Training] {
+            let graph = MeasuredStep::new(workload.trace(mode).unwrap(), true).unwrap().graph;
+            for options in [Options::new, Options::plain] {
+                let program = compile(&graph, options(device.processor())).unwrap();
+                check_held(&device, Arc::new(program), name.name());
+            }
+        }
+    }
+}
+
+/// A unit of 16 filters, 3×3, on [2, 8, 8, 16], with SGD: all items by hand.
+#[test]
+fn a_step_s_memory_is_what_it_is_by_hand() {
+    let spec = BlockSpec { name: BlockName::Conv3, channels: 16, layers: 1, depth: 1, share: 0.5 };
+    let workload = Workload { subject: Subject::Block(spec), input: Shape::new(2, 8, 8, 16) };
+    let graph = MeasuredStep::new(workload.trace(Mode::Training).unwrap(), true).unwrap().graph;
+    let program = compile(&graph, Options::new(Processor::Reference)).unwrap();
+    let items = program.report.items;
+    let (map, vector) = (2 * 8 * 8 * 16 * 4, 16 * 4);
+    let weights = 9 * 16 * 16 * 4 + 2 * vector;
+    assert_eq!((items.weights, items.optimizer_state), (weights, weights));
+    assert_eq!((items.running_statistics, items.workspace), (2 * vector, 0));
+    // The most is alive where the weight's gradient is made, of x and dz; the norm's own vectors are updated by then,
+    // and dx is not yet begun. The loss is there to be read, rate and momentum to be used.
+    assert_eq!(program.report.peak_op, "conv weight gradient");
+    assert_eq!((items.inputs, items.activations), (map + 2 * 4, 4), "{items:?}");
+    assert_eq!((items.map_gradients, items.weight_gradients), (map, 9 * 16 * 16 * 4), "{items:?}");
+    // Three scalars, each in 64 bytes.
+    assert_eq!(items.gaps, 3 * 60, "{items:?}");
+    assert_eq!(items.total(), program.report.total_bytes());
 }
 
 #[test]
@@ -120,7 +170,7 @@ fn every_step_is_counted_in_one_layer() {
         for cpu in [false, true] {
             let (graph, inference, _) = programs(network.name, 64, 3, cpu);
             let layers = cost(&graph, &inference).unwrap();
-            let steps: usize = inference.steps.iter().map(step_bytes).sum();
+            let steps: usize = inference.steps.iter().map(|s| Work::of(s, inference.processor).bytes()).sum();
             assert_eq!(total(&layers).bytes.fused, steps, "{}", network.name);
             // A layer with a weight has a convolution, which always moves bytes.
             for layer in layers.iter().filter(|l| l.cost.params.learnable > 0) {

@@ -1,6 +1,6 @@
 //! A graph in layers: the nodes that were traced in one scope, one after the other.
 
-use crate::graph::{Graph, Node, Pass};
+use crate::graph::{Graph, Pass};
 use crate::ops::activation::Activate;
 use crate::ops::batch_norm::Normalize;
 use crate::ops::conv::Conv;
@@ -54,9 +54,8 @@ pub fn layers(graph: &Graph) -> Vec<LayerNodes> {
     layers
 }
 
-/// What `node` does, with the attributes that a table of layers wants: `conv 3×3/2`, `max pool 2×2/2`.
-pub(super) fn describe(node: &Node) -> String {
-    let op: &dyn Op = &*node.op;
+/// What `op` does, with the attributes that a table of layers wants: `conv 3×3/2`, `max pool 2×2/2`.
+pub(super) fn describe(op: &dyn Op) -> String {
     let window = |kernel: [usize; 2], stride: [usize; 2]| {
         let stride = match stride {
             [1, 1] => String::new(),

@@ -3,8 +3,10 @@
 
 pub mod bench;
 pub mod cost;
+pub mod kernels;
 mod layers;
 mod loss;
+pub mod meter;
 pub mod roofline;
 mod summary;
 pub mod timing;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::Result;
+use super::meter::{Meter, Reading};
 use crate::compile::Program;
 use crate::device::{Device, Session};
 use crate::tensor::Tensor;
+use crate::{Error, Result};
 
 /// What the times of one program come to, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -81,15 +82,53 @@ impl Runner {
         state: &BTreeMap<String, Tensor>,
         feeds: Vec<(String, Tensor)>,
     ) -> Result<Self> {
-        let mut session = device.session(program)?;
-        session.load(state)?;
-        let mut runner = Runner { session, feeds, burst: 1 };
-        runner.sample()?;
-        let last = runner.sample()?.last().copied().unwrap_or_default();
-        if runner.session.feeds_ahead() {
-            runner.burst = (BURST_SECONDS / last.max(1e-6)).ceil().clamp(1.0, LONGEST_BURST as f64) as usize;
-        }
+        let mut runner = Runner { session: device.session(program)?, feeds, burst: 1 };
+        runner.warm_up(state)?;
         Ok(runner)
+    }
+
+    /// As [`Runner::new`], and what `meter` saw: the most that was allocated while it ran, its session's memory
+    /// included and loading left out; the most that was resident, loading included; and a run's traffic.
+    ///
+    /// # Errors
+    /// As [`Runner::new`], or where the meter fails.
+    pub fn watched(
+        device: &Device,
+        program: Arc<Program>,
+        state: &BTreeMap<String, Tensor>,
+        feeds: Vec<(String, Tensor)>,
+        meter: &mut dyn Meter,
+    ) -> Result<(Self, Reading)> {
+        let mut session = None;
+        let begun = meter.watch(&mut || {
+            session = Some(device.session(program.clone())?);
+            Ok(())
+        })?;
+        let session = session.ok_or_else(|| Error::internal("a meter did not run what it was to watch"))?;
+        let mut runner = Runner { session, feeds, burst: 1 };
+        // Memory that was zeroed by the system is not resident before it is touched, which is here.
+        let loaded = meter.watch(&mut || runner.warm_up(state))?;
+        let burst = std::mem::replace(&mut runner.burst, 1);
+        let ran = meter.watch(&mut || runner.sample().map(|_| ()))?;
+        runner.burst = burst;
+        let sum = |parts: &[Option<usize>]| parts.iter().copied().sum::<Option<usize>>();
+        let reading = Reading {
+            allocated_peak: sum(&[begun.allocated_peak, ran.allocated_peak]),
+            resident_peak: sum(&[begun.resident_peak, loaded.resident_peak, ran.resident_peak]),
+            traffic: ran.traffic,
+        };
+        Ok((runner, reading))
+    }
+
+    /// Loads `state`, runs twice, and finds out how many runs make a burst.
+    fn warm_up(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.session.load(state)?;
+        self.sample()?;
+        let last = self.sample()?.last().copied().unwrap_or_default();
+        if self.session.feeds_ahead() {
+            self.burst = (BURST_SECONDS / last.max(1e-6)).ceil().clamp(1.0, LONGEST_BURST as f64) as usize;
+        }
+        Ok(())
     }
 
     /// Feeds the inputs and runs: seconds of each run, without the feeding.

@@ -31,6 +31,8 @@ pub enum BlockName {
     CspFusionFirst,
     /// The same with one transition, before the concat.
     CspFusionLast,
+    /// The same without transitions.
+    CspPartial,
     /// PRN: residual blocks whose identity is added to the share γ of the channels.
     Prn,
     /// ELAN: branches and units c/2 wide.
@@ -45,7 +47,7 @@ pub enum BlockName {
 
 impl BlockName {
     /// All of them.
-    pub const ALL: [BlockName; 12] = [
+    pub const ALL: [BlockName; 13] = [
         BlockName::Conv1,
         BlockName::Conv3,
         BlockName::Bottleneck,
@@ -53,6 +55,7 @@ impl BlockName {
         BlockName::Csp,
         BlockName::CspFusionFirst,
         BlockName::CspFusionLast,
+        BlockName::CspPartial,
         BlockName::Prn,
         BlockName::Elan,
         BlockName::Dense,
@@ -70,6 +73,7 @@ impl BlockName {
             BlockName::Csp => "csp",
             BlockName::CspFusionFirst => "csp-fusion-first",
             BlockName::CspFusionLast => "csp-fusion-last",
+            BlockName::CspPartial => "csp-partial",
             BlockName::Prn => "prn",
             BlockName::Elan => "elan",
             BlockName::Dense => "dense",
@@ -80,8 +84,8 @@ impl BlockName {
 
     /// Whether a share γ of the channels is a part of it.
     pub fn has_share(self) -> bool {
-        use BlockName::{Csp, CspFusionFirst, CspFusionLast, Prn};
-        matches!(self, Csp | CspFusionFirst | CspFusionLast | Prn)
+        use BlockName::{Csp, CspFusionFirst, CspFusionLast, CspPartial, Prn};
+        matches!(self, Csp | CspFusionFirst | CspFusionLast | CspPartial | Prn)
     }
 }
 
@@ -144,6 +148,7 @@ impl BlockSpec {
             BlockName::Csp => Box::new(self.csp(Truncation::Csp)),
             BlockName::CspFusionFirst => Box::new(self.csp(Truncation::FusionFirst)),
             BlockName::CspFusionLast => Box::new(self.csp(Truncation::FusionLast)),
+            BlockName::CspPartial => Box::new(self.csp(Truncation::Partial)),
             BlockName::Prn => Box::new(self.residuals(Mask::Share(self.share))),
             BlockName::Elan => {
                 let (groups, depth) = (layers, self.depth);
@@ -158,12 +163,12 @@ impl BlockSpec {
     /// The same stage without what the block is about, and its name: a CSP stage's and a PRN stage's is the
     /// residual stage over all channels, ELAN's and OSA's the same units in a row. `None` for the others.
     pub fn without(&self) -> Option<(&'static str, Box<dyn Block>)> {
-        use BlockName::{Csp, CspFusionFirst, CspFusionLast, Elan, Osa, Prn};
+        use BlockName::{Csp, CspFusionFirst, CspFusionLast, CspPartial, Elan, Osa, Prn};
         let (style, c) = (Style::default(), self.channels);
         let half = part(c, 2);
         let row = |units: usize| Sequence::repeat(units, || style.unit(half, 3));
         match self.name {
-            Csp | CspFusionFirst | CspFusionLast | Prn => {
+            Csp | CspFusionFirst | CspFusionLast | CspPartial | Prn => {
                 Some(("residual", Box::new(self.residuals(Mask::Whole))))
             }
             Elan => {

@@ -115,7 +115,7 @@ fn bytes_moved_are_the_operands_of_the_kernels() {
     let one = BlockSpec { layers: 1, ..spec(BlockName::Conv1) };
     let mut traced = workload(one).trace(Mode::Inference).unwrap();
     traced.graph.output("y", traced.maps[0]).unwrap();
-    let bytes = |options| crate::analysis::cost::moved_bytes(&compile(&traced.graph, options).unwrap());
+    let bytes = |options| crate::analysis::kernels::total(&compile(&traced.graph, options).unwrap()).bytes();
     let map = 60 * 16;
     assert_eq!(bytes(Options::new(Processor::Reference)), 4 * (map + 16 * 16 + 16 + map));
     // Unfused, the conv writes z, and the norm reads it, gamma, beta, mean and variance.

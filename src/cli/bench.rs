@@ -6,17 +6,18 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::measure::{
-    COLORS, Described, billions, bytes, candidates, ceiling_lines, ceilings, mode, per_second, save_csv,
-    seconds, share, time,
+    BLOCK_CHANNELS, BLOCK_SIZE, BlockOptions, COLORS, Described, Dot, billions, bytes, candidates,
+    ceiling_lines, ceilings, mode, roofline, save_csv, seconds, time,
 };
 use super::options::{DeviceOptions, Size, count};
 use super::output::{print, print_json};
 use crate::analysis::bench::{Measurement, compare};
+use crate::analysis::meter::{Meter, ProcessMeter};
 use crate::analysis::roofline::Ceilings;
-use crate::analysis::workload::{BlockName, BlockSpec, Subject, SubjectName, Workload};
+use crate::analysis::workload::{Subject, SubjectName, Workload};
 use crate::report::{
-    Align, BarChart, BarRow, BarSeries, Chart, Color, Layout, Plot, Progress, Series, Table, Unit,
-    check_chart_name, plot_sheet,
+    Align, BarChart, BarRow, BarSeries, Chart, Color, Layout, Progress, Table, Unit, check_chart_name,
+    plot_sheet,
 };
 use crate::tensor::Shape;
 use crate::{Error, Result};
@@ -28,8 +29,8 @@ use crate::{Error, Result};
 /// only. They take turns, so that what else the machine does falls on all alike.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Blocks (conv1, conv3, bottleneck, resx, csp, csp-fusion-first, csp-fusion-last, prn, elan, dense,
-    /// sparse, osa) and networks
+    /// Blocks (conv1, conv3, bottleneck, resx, csp, csp-fusion-first, csp-fusion-last, csp-partial, prn, elan,
+    /// dense, sparse, osa) and networks
     #[arg(value_name = "WHAT", default_values = ["csp", "prn", "elan"])]
     what: Vec<String>,
     /// Channels that enter a block; several by comma [default: 64]
@@ -42,15 +43,8 @@ pub struct Args {
     /// Images a batch; several by comma
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1", value_parser = count)]
     batch: Vec<usize>,
-    /// Residual blocks, units or layers of a block; groups of ELAN
-    #[arg(long, value_name = "N", default_value = "2", value_parser = count)]
-    layers: usize,
-    /// Units in each of ELAN's groups
-    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
-    depth: usize,
-    /// The share of the channels that runs through a CSP block, or that PRN's identity is added to
-    #[arg(long, value_name = "SHARE", default_value = "0.5", value_parser = share)]
-    split: f64,
+    #[command(flatten)]
+    block: BlockOptions,
     /// Classes of a network's heads
     #[arg(long, value_name = "N", default_value = "80", value_parser = count)]
     classes: usize,
@@ -78,6 +72,8 @@ pub struct Args {
 struct Json<'a> {
     device: &'a str,
     ceilings: &'a Ceilings,
+    /// How bytes were counted, or why they were not.
+    counted: String,
     workloads: &'a [Measured],
 }
 
@@ -126,7 +122,12 @@ pub fn run(args: &Args) -> Result<()> {
         plot_sheet(path, &charts(&device, &ceilings, &measured))?;
     }
     if args.json {
-        return print_json(&Json { device: &device, ceilings: &ceilings, workloads: &measured });
+        return print_json(&Json {
+            device: &device,
+            ceilings: &ceilings,
+            counted: ProcessMeter::new().how(),
+            workloads: &measured,
+        });
     }
     print(&text(&device, &ceilings, &measured))
 }
@@ -143,13 +144,13 @@ fn workloads(args: &Args) -> Result<Vec<Workload>> {
     let mut workloads = Vec::new();
     for name in names {
         let (channels, size) = match name {
-            SubjectName::Block(_) => (or(&args.channels, 64), Size { width: 80, height: 80 }),
+            SubjectName::Block(_) => (or(&args.channels, BLOCK_CHANNELS), BLOCK_SIZE),
             SubjectName::Network(network) => (vec![3], Size::of(&network)),
         };
         let sizes = if args.size.is_empty() { vec![size] } else { args.size.clone() };
         for &channels in &channels {
             let subject = match name {
-                SubjectName::Block(name) => Subject::Block(spec(args, name, channels)),
+                SubjectName::Block(name) => Subject::Block(args.block.spec(name, channels)),
                 SubjectName::Network(network) => Subject::Network { network, classes: args.classes },
             };
             for size in &sizes {
@@ -163,17 +164,14 @@ fn workloads(args: &Args) -> Result<Vec<Workload>> {
     Ok(workloads)
 }
 
-fn spec(args: &Args, name: BlockName, channels: usize) -> BlockSpec {
-    BlockSpec { name, channels, layers: args.layers, depth: args.depth, share: args.split }
-}
-
 /// What stands below the tables.
 const LEGEND: &str = "\
 time: the median, ± half of what the middle half of the runs spreads; ratio: to the fused one's.
 GFLOP: a multiply-add is 2, by definition of the ops (an algorithm may need fewer: Winograd's does).
 moved: operands of all kernels, each once; what stays in a cache moves faster than a copy of memory.
 %: of the ceiling. bound: the ceiling that the roofline's time is of. planned, held: bytes of arena,
-parameters and states by the compiler's plan, and as the device holds them.
+parameters and states by the compiler's plan, and as the device holds them. --json and --csv also
+have what the process allocated, had resident, and read and wrote where that can be counted.
 ";
 
 fn text(device: &str, ceilings: &Ceilings, measured: &[Measured]) -> String {
@@ -250,54 +248,17 @@ fn charts(device: &str, ceilings: &Ceilings, measured: &[Measured]) -> Vec<Chart
     vec![
         bars(format!("Time, {mode}, {device}"), Unit::Seconds, &|m| m.time.median),
         bars("Bytes between kernels and memory".to_owned(), Unit::Bytes, &|m| m.predicted.bytes as f64),
-        Chart::Lines(roofline(ceilings, measured)),
+        Chart::Lines(roofline(ceilings, dots(measured))),
     ]
 }
 
-/// Operations a second over operations a byte, below the two ceilings.
-fn roofline(ceilings: &Ceilings, measured: &[Measured]) -> Plot {
-    let (memory, compute) = (ceilings.memory.per_second, ceilings.compute.per_second);
-    let ridge = compute / memory;
-    let mut dots = Vec::new();
-    for m in measured {
-        for one in &m.measurements {
-            let intensity = one.predicted.flops / one.predicted.bytes.max(1) as f64;
-            dots.push(Series {
-                name: format!("{} {}", label(&m.described), one.name),
-                points: vec![(intensity, one.flops_per_second / 1e9)],
-                color: SERIES[series_of(&one.name)].2,
-            });
-        }
-    }
-    let over = |values: &dyn Fn(&(f64, f64)) -> f64, start: f64| {
-        let values = dots.iter().flat_map(|dot| &dot.points).map(values).filter(|v| *v > 0.0);
-        values.fold((start, start), |(low, high), v| (low.min(v), high.max(v)))
+/// Each measurement as a dot below the roof.
+fn dots(measured: &[Measured]) -> Vec<Dot> {
+    let dot = |m: &Measured, one: &Measurement| Dot {
+        name: format!("{} {}", label(&m.described), one.name),
+        flops_per_byte: one.predicted.intensity,
+        flops_per_second: one.flops_per_second,
+        color: SERIES[series_of(&one.name)].2,
     };
-    let (left, right) = over(&|point| point.0, ridge);
-    let (left, right) = (left / 1.5, right * 1.5);
-    let (bottom, top) = over(&|point| point.1, compute / 1e9);
-    let roof = Series {
-        name: "roof".to_owned(),
-        points: [left, ridge, right].map(|x| (x, compute.min(x * memory) / 1e9)).to_vec(),
-        color: [95, 99, 104],
-    };
-    let lines = dots.len() + 1;
-    Plot {
-        title: format!(
-            "Roofline: {} by multiply-adds alone, {} by copying",
-            per_second(compute, "FLOP"),
-            per_second(memory, "B")
-        ),
-        x_label: "operations for each byte moved (FLOP/B)".to_owned(),
-        y_label: "GFLOP/s".to_owned(),
-        series: std::iter::once(roof).chain(dots).collect(),
-        x_range: Some((left, right)),
-        y_range: Some((bottom / 1.5, top * 1.3)),
-        log_x: true,
-        log_y: true,
-        dot: 4.0,
-        // Room for a label each.
-        size: (900, (420 + 15 * lines.saturating_sub(18)).min(8000) as u32),
-        ..Plot::default()
-    }
+    measured.iter().flat_map(|m| m.measurements.iter().map(move |one| dot(m, one))).collect()
 }

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::options::{Size, count};
 use crate::Result;
 use crate::analysis::bench::{Candidate, Measurement};
 use crate::analysis::roofline::Ceilings;
-use crate::analysis::workload::{Subject, Traced, Workload};
+use crate::analysis::workload::{BlockName, BlockSpec, Subject, Traced, Workload};
 use crate::compile::{Options, Processor};
 use crate::device::Device;
 use crate::graph::Mode;
-use crate::report::{Color, number};
+use crate::report::{Color, Plot, Series, number};
 use crate::tensor::Shape;
 use crate::train::MeasuredStep;
 use crate::{Error, format::csv};
@@ -24,6 +25,32 @@ pub const COLORS: [Color; 4] = [[0, 114, 178], [230, 159, 0], [0, 158, 115], [20
 
 /// Seconds that the measurement of the ceilings may take, each.
 const CEILING_SECONDS: f64 = 0.5;
+
+/// How a block is made.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct BlockOptions {
+    /// Residual blocks, units or layers of a block; groups of ELAN
+    #[arg(long, value_name = "N", default_value = "2", value_parser = count)]
+    pub layers: usize,
+    /// Units in each of ELAN's groups
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
+    pub depth: usize,
+    /// The share of the channels that runs through a CSP block, or that PRN's identity is added to
+    #[arg(long, value_name = "SHARE", default_value = "0.5", value_parser = share)]
+    pub split: f64,
+}
+
+impl BlockOptions {
+    /// The block `name` so made, for `channels` that enter.
+    pub fn spec(&self, name: BlockName, channels: usize) -> BlockSpec {
+        BlockSpec { name, channels, layers: self.layers, depth: self.depth, share: self.split }
+    }
+}
+
+/// Channels that enter a block where nothing else is said.
+pub const BLOCK_CHANNELS: usize = 64;
+/// Height and width of what enters a block where nothing else is said.
+pub const BLOCK_SIZE: Size = Size { width: 80, height: 80 };
 
 /// Parses seconds of measurement: 0 to an hour.
 pub fn seconds(text: &str) -> Result<f64> {
@@ -71,6 +98,59 @@ pub fn per_second(value: f64, unit: &str) -> String {
     };
     let decimals = if scaled < 9.995 { 2 } else { usize::from(scaled < 99.95) };
     format!("{scaled:.decimals$} {prefix}{unit}/s")
+}
+
+/// A program below the roof.
+pub struct Dot {
+    /// Its name.
+    pub name: String,
+    /// Operations for each byte moved.
+    pub flops_per_byte: f64,
+    /// Operations a second.
+    pub flops_per_second: f64,
+    /// Its color.
+    pub color: Color,
+}
+
+/// Operations a second over operations a byte, below the two ceilings.
+pub fn roofline(ceilings: &Ceilings, dots: Vec<Dot>) -> Plot {
+    let (memory, compute) = (ceilings.memory.per_second, ceilings.compute.per_second);
+    let ridge = compute / memory;
+    let range = |values: &mut dyn Iterator<Item = f64>, start: f64| {
+        values.filter(|v| *v > 0.0).fold((start, start), |(low, high), v| (low.min(v), high.max(v)))
+    };
+    let (left, right) = range(&mut dots.iter().map(|dot| dot.flops_per_byte), ridge);
+    let (left, right) = (left / 1.5, right * 1.5);
+    let (bottom, top) = range(&mut dots.iter().map(|dot| dot.flops_per_second / 1e9), compute / 1e9);
+    let roof = Series {
+        name: "roof".to_owned(),
+        points: [left, ridge, right].map(|x| (x, compute.min(x * memory) / 1e9)).to_vec(),
+        color: [95, 99, 104],
+    };
+    let lines = dots.len() + 1;
+    let dots = dots.into_iter().map(|dot| Series {
+        points: vec![(dot.flops_per_byte, dot.flops_per_second / 1e9)],
+        name: dot.name,
+        color: dot.color,
+    });
+    Plot {
+        title: format!(
+            "Roofline: {} by multiply-adds alone, {} by copying",
+            per_second(compute, "FLOP"),
+            per_second(memory, "B")
+        ),
+        x_label: "operations for each byte moved (FLOP/B)".to_owned(),
+        y_label: "GFLOP/s".to_owned(),
+        series: std::iter::once(roof).chain(dots).collect(),
+        x_range: Some((left, right)),
+        y_range: Some((bottom / 1.5, top * 1.3)),
+        log_x: true,
+        log_y: true,
+        dot: 4.0,
+        // Room for a label each.
+        size: (900, (420 + 15 * lines.saturating_sub(18)).min(8000) as u32),
+        ..Plot::default()
+    }
 }
 
 /// The candidates of `workload`: fused; with `unfused` also fused within layers only (which is the same on
@@ -139,7 +219,7 @@ impl Described {
                 mode,
                 input,
                 layers: Some(spec.layers),
-                depth: (spec.name == crate::analysis::workload::BlockName::Elan).then_some(spec.depth),
+                depth: (spec.name == BlockName::Elan).then_some(spec.depth),
                 split: spec.name.has_share().then_some(spec.share),
             },
         }
@@ -162,7 +242,7 @@ impl Described {
 }
 
 /// The columns of `--csv`.
-pub const COLUMNS: [&str; 30] = [
+pub const COLUMNS: [&str; 36] = [
     "device",
     "what",
     "variant",
@@ -182,8 +262,14 @@ pub const COLUMNS: [&str; 30] = [
     "time_ratio",
     "flops",
     "bytes",
+    "intensity",
+    "cio",
     "planned_bytes",
     "held_bytes",
+    "allocated_peak_bytes",
+    "resident_peak_bytes",
+    "counted_read_bytes",
+    "counted_written_bytes",
     "kernels",
     "flops_per_second",
     "bytes_per_second",
@@ -229,8 +315,14 @@ pub fn save_csv<'a>(
                 m.time_ratio.to_string(),
                 m.predicted.flops.to_string(),
                 m.predicted.bytes.to_string(),
+                m.predicted.intensity.to_string(),
+                m.predicted.cio.to_string(),
                 m.predicted.planned_bytes.to_string(),
                 m.held_bytes.to_string(),
+                optional(m.allocated_peak_bytes.map(|v| v.to_string())),
+                optional(m.resident_peak_bytes.map(|v| v.to_string())),
+                optional(m.counted_bytes.map(|v| v.0.to_string())),
+                optional(m.counted_bytes.map(|v| v.1.to_string())),
                 m.kernels.to_string(),
                 m.flops_per_second.to_string(),
                 m.bytes_per_second.to_string(),

@@ -1,6 +1,7 @@
 //! The program `gradpath`: one file per command.
 
 mod bench;
+mod claims;
 mod detect;
 mod doctor;
 mod eval;
@@ -33,6 +34,7 @@ enum Command {
     Run(run::Args),
     Bench(bench::Args),
     Sweep(sweep::Args),
+    Claims(claims::Args),
     Selftest(selftest::Args),
     Doctor(doctor::Args),
 }
@@ -50,6 +52,7 @@ pub fn main() -> anyhow::Result<()> {
         Command::Run(args) => run::run(&args)?,
         Command::Bench(args) => bench::run(&args)?,
         Command::Sweep(args) => sweep::run(&args)?,
+        Command::Claims(args) => claims::run(&args)?,
         Command::Selftest(args) => selftest::run(&args)?,
         Command::Doctor(args) => doctor::run(&args)?,
     }

@@ -12,6 +12,7 @@ use super::measure::{
 use super::options::{DeviceOptions, Size, count};
 use super::output::{print, print_json};
 use crate::analysis::bench::{Candidate, Measurement, compare};
+use crate::analysis::meter::{Meter, ProcessMeter};
 use crate::analysis::roofline::Ceilings;
 use crate::analysis::workload::{BlockName, BlockSpec, Subject, Workload};
 use crate::report::{
@@ -21,7 +22,7 @@ use crate::report::{
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
-/// Measure a block over its parameter: γ of a CSP split, PRN's mask, ELAN's groups and depth
+/// Measure a block over its parameter: γ of a CSP split and its truncations, PRN's mask, ELAN's groups and depth
 ///
 /// Each point is put beside the same stage without it: operations, bytes moved, planned memory and time.
 /// All points of CSP and PRN are measured in turn, in one run; ELAN's each with its own plain stack.
@@ -65,11 +66,21 @@ pub struct Args {
 enum What {
     /// γ from 1/8 to 7/8: the share of the channels that runs through the block
     Csp,
+    /// Where the transitions of a CSP stage stand: its gradient-flow truncations, at γ = 1/2
+    Truncation,
     /// The share of the channels that the identity is added to, from 0 to 1
     Prn,
     /// Groups s from 1 to 4, of n = 1 or 2 units each
     Elan,
 }
+
+/// The truncations of a CSP stage, and what they are called.
+const TRUNCATIONS: [(BlockName, &str); 4] = [
+    (BlockName::Csp, "CSP: both transitions"),
+    (BlockName::CspFusionFirst, "fusion first"),
+    (BlockName::CspFusionLast, "fusion last"),
+    (BlockName::CspPartial, "none"),
+];
 
 /// A point of the sweep, and the stage without the block.
 #[derive(Clone, Debug, Serialize)]
@@ -87,6 +98,8 @@ struct Point {
 struct Json<'a> {
     device: &'a str,
     ceilings: &'a Ceilings,
+    /// How bytes were counted, or why they were not.
+    counted: String,
     points: &'a [Point],
 }
 
@@ -97,6 +110,7 @@ impl Args {
         let spec = |name, layers, depth, share| BlockSpec { name, channels, layers, depth, share };
         match self.what {
             What::Csp => (1..8).map(|i| spec(BlockName::Csp, layers, 1, f64::from(i) / 8.0)).collect(),
+            What::Truncation => TRUNCATIONS.iter().map(|&(name, _)| spec(name, layers, 1, 0.5)).collect(),
             What::Prn => (0..=8).map(|i| spec(BlockName::Prn, layers, 1, f64::from(i) / 8.0)).collect(),
             What::Elan => (1..=2)
                 .flat_map(|depth| (1..=4).map(move |groups| (groups, depth)))
@@ -164,7 +178,12 @@ pub fn run(args: &Args) -> Result<()> {
         plot_sheet(path, &charts(args.what, &device, &points))?;
     }
     if args.json {
-        return print_json(&Json { device: &device, ceilings: &ceilings, points: &points });
+        return print_json(&Json {
+            device: &device,
+            ceilings: &ceilings,
+            counted: ProcessMeter::new().how(),
+            points: &points,
+        });
     }
     let mut text = format!("{device}\n{}\n", ceiling_lines(&ceilings));
     if let Some(first) = points.first() {
@@ -181,6 +200,9 @@ impl Args {
     fn what_name(&self) -> String {
         match self.what {
             What::Csp => format!("CSP, {} residual blocks, over γ", self.layers),
+            What::Truncation => {
+                format!("CSP, {} residual blocks, over its truncations, γ = 0.5", self.layers)
+            }
             What::Prn => format!("PRN, {} residual blocks, over the mask's share", self.layers),
             What::Elan => "ELAN over groups s of n units".to_owned(),
         }
@@ -191,6 +213,10 @@ impl Args {
 fn label(what: What, described: &Described) -> String {
     match what {
         What::Csp | What::Prn => described.split.unwrap_or_default().to_string(),
+        What::Truncation => {
+            let named = TRUNCATIONS.iter().find(|(name, _)| name.name() == described.what);
+            named.map_or_else(|| described.what.clone(), |(_, name)| (*name).to_owned())
+        }
         What::Elan => {
             format!("{} × {}", described.layers.unwrap_or_default(), described.depth.unwrap_or_default())
         }
@@ -212,6 +238,7 @@ fn table(what: What, points: &[Point]) -> Table {
         (
             match what {
                 What::Csp => "γ",
+                What::Truncation => "transitions",
                 What::Prn => "share",
                 What::Elan => "s × n",
             },
@@ -250,9 +277,14 @@ fn table(what: What, points: &[Point]) -> Table {
 
 fn charts(what: What, device: &str, points: &[Point]) -> Vec<Chart> {
     let mode = points.first().map_or("", |p| p.described.mode);
-    if what == What::Elan {
+    if matches!(what, What::Elan | What::Truncation) {
+        let names = match what {
+            What::Elan => ["ELAN", "the same units in a row"],
+            _ => ["CSP", "the residual stage"],
+        };
+        let prefix = if what == What::Elan { "s × n = " } else { "" };
         let bars = |title: String, unit, read: fn(&Measurement) -> f64| {
-            let series = [("ELAN", COLORS[0]), ("the same units in a row", COLORS[2])];
+            let series = [(names[0], COLORS[0]), (names[1], COLORS[2])];
             Chart::Bars(BarChart {
                 title,
                 unit,
@@ -260,7 +292,7 @@ fn charts(what: What, device: &str, points: &[Point]) -> Vec<Chart> {
                 rows: points
                     .iter()
                     .map(|p| BarRow {
-                        label: format!("s × n = {}", label(what, &p.described)),
+                        label: format!("{prefix}{}", label(what, &p.described)),
                         values: vec![read(&p.with), read(&p.without)],
                     })
                     .collect(),

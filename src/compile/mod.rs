@@ -21,7 +21,7 @@ use place::{Placed, Window};
 pub use plan::{Plan, Request, plan};
 pub use processor::{Processor, ProcessorKind};
 pub use program::{Memory, Persistent, Program, Slot, Step, WORD};
-pub use report::{MemoryReport, Resident};
+pub use report::{MemoryItems, MemoryReport, Resident};
 
 use crate::graph::{Graph, Mode, Node, Source};
 use crate::ops::Value;
@@ -160,15 +160,22 @@ fn assemble(mode: Mode, lowered: &Lowered, placed: Placed, options: &Options) ->
     let step = |(index, node): (usize, &Node)| -> Result<Step> {
         let outputs = node.outputs.iter().map(|&v| slot(v)).collect::<Result<Vec<_>>>()?;
         let mut inputs = node.inputs.iter().map(|&v| slot(v).map(Some)).collect::<Result<Vec<_>>>()?;
+        let mut op = node.op.clone();
         for &(input, output) in node.op.in_place() {
-            if let (Some(i), Some(o)) = (inputs.get_mut(input), outputs.get(output))
-                && *i == Some(*o)
-            {
+            let (Some(i), Some(o)) = (inputs.get_mut(input), outputs.get(output)) else { continue };
+            let Some(slot) = *i else { continue };
+            if (Slot { shape: o.shape, ..slot }) == *o {
+                if slot.shape != o.shape {
+                    let message = "was placed over a narrower input, which it cannot be";
+                    op = op
+                        .over_narrower(input, slot.shape.c)
+                        .ok_or_else(|| Error::internal(message).in_op(node.op.name()))?;
+                }
                 *i = None;
             }
         }
         let workspace = workspaces[index].map(|(request, size)| (plan.offsets[request], size));
-        let (op, scope, pass) = (node.op.clone(), node.scope.clone(), node.pass);
+        let (scope, pass) = (node.scope.clone(), node.pass);
         Ok(Step { op, inputs, outputs, workspace, scope, pass })
     };
     let steps = lowered.nodes.iter().enumerate().map(step).collect::<Result<Vec<_>>>()?;

@@ -143,6 +143,8 @@ struct Placer<'a> {
     groups: Vec<Group>,
     /// For every value where it is made and where it is read last.
     life: Vec<(usize, usize)>,
+    /// For every value the node that makes it.
+    producer: Vec<Option<usize>>,
 }
 
 impl<'a> Placer<'a> {
@@ -158,7 +160,9 @@ impl<'a> Placer<'a> {
         lowered.outputs.iter().for_each(|(_, v)| life[v.index()].1 = end);
         lowered.assignments.iter().for_each(|(_, v)| life[v.index()].1 = end);
         let types = element_types(lowered, map);
-        let mut placer = Placer { lowered, types, home: vec![None; count], groups: Vec::new(), life };
+        let producer = lowered.uses().producer;
+        let mut placer =
+            Placer { lowered, types, home: vec![None; count], groups: Vec::new(), life, producer };
         // Parameters that no node touches take no memory here.
         let mut used = vec![false; count];
         lowered.nodes.iter().flat_map(|n| &n.inputs).for_each(|v| used[v.index()] = true);
@@ -213,6 +217,7 @@ impl<'a> Placer<'a> {
             parts.push((value, offset));
             offset += self.lowered.shape(value).c as isize;
         }
+        self.write_over_neighbours(&parts);
         let mut refused = Vec::new();
         for (index, &(value, offset)) in parts.iter().enumerate() {
             let wanted = self.window(output).map(|(group, start, _)| (group, start + offset));
@@ -228,6 +233,42 @@ impl<'a> Placer<'a> {
             }
         }
         refused
+    }
+
+    /// Where a part is a window of something wider, and another part may be written over its neighbours there, has it
+    /// written: so the blocks of a CSP stage write over the half of the input that they have read, beside the half
+    /// that crosses, and the concat is the input's own buffer.
+    fn write_over_neighbours(&mut self, parts: &[(Value, isize)]) {
+        for &(value, offset) in parts {
+            let Some((group, start, _)) = self.window(value) else { continue };
+            if self.groups[group].owners.iter().any(|owner| owner.value == value) {
+                continue;
+            }
+            for &(other, at) in parts.iter().filter(|part| part.0 != value) {
+                self.bring(other, (group, start - offset + at));
+            }
+        }
+    }
+
+    /// Lets `value` take the window that begins at `home`, by writing it, and what it is written over, in place.
+    fn bring(&mut self, value: Value, home: (usize, isize)) -> bool {
+        if self.home[value.index()] == Some(home) {
+            return true;
+        }
+        let lowered = self.lowered;
+        let Some(index) = self.producer[value.index()] else { return false };
+        let node = &lowered.nodes[index];
+        for &pair in node.op.in_place() {
+            if node.outputs.get(pair.1) != Some(&value) {
+                continue;
+            }
+            let Some(&input) = node.inputs.get(pair.0) else { continue };
+            if self.bring(input, home) {
+                self.try_in_place(index, node, pair);
+                return self.home[value.index()] == Some(home);
+            }
+        }
+        false
     }
 
     /// Whether what part `index` brings along (its whole group) leaves the windows of the other parts
@@ -290,23 +331,32 @@ impl<'a> Placer<'a> {
     /// the schedule.
     fn share_in_place(&mut self) {
         for (index, node) in self.lowered.nodes.iter().enumerate() {
-            for &(input, output) in node.op.in_place() {
-                if let (Some(&input), Some(&output)) = (node.inputs.get(input), node.outputs.get(output)) {
-                    self.try_in_place(index, node, input, output);
-                }
-            }
+            node.op.in_place().iter().for_each(|&pair| self.try_in_place(index, node, pair));
         }
     }
 
-    fn try_in_place(&mut self, index: usize, node: &Node, input: Value, output: Value) {
-        let (Some((a, start, end)), Some((b, from, _))) = (self.window(input), self.window(output)) else {
+    fn try_in_place(&mut self, index: usize, node: &Node, pair: (usize, usize)) {
+        let (Some(&input), Some(&output)) = (node.inputs.get(pair.0), node.outputs.get(pair.1)) else {
+            return;
+        };
+        let (Some((a, start, end)), Some((b, from, to))) = (self.window(input), self.window(output)) else {
             return;
         };
         let target = self.lowered.assignments.iter().find(|(_, v)| *v == output).map(|(t, _)| *t);
         // Of what is kept only the assignment's own target may be overwritten, and it must be.
-        let stored = |v: Value| (self.lowered.shape(v), self.types[v.index()]);
+        let stored = |v: Value| (self.lowered.shape(v).with_c(0), self.types[v.index()]);
         if stored(input) != stored(output) {
             return;
+        }
+        // The output's channels there. Beside a narrower input they must have been something's: a masked residual
+        // is written over all of the block's input.
+        let (narrow, end) = (end - start, start + to - from);
+        if narrow != to - from {
+            let covered = self.groups[a].owners.iter().any(|owner| owner.start <= start && end <= owner.end);
+            let fits = narrow < to - from && node.op.over_narrower(pair.0, narrow as usize).is_some();
+            if !(covered && fits) {
+                return;
+            }
         }
         if a == b || self.groups[b].pinned || self.groups[a].pinned != (target == Some(input)) {
             return;

@@ -1,5 +1,6 @@
 //! What programs are compiled for.
 
+use crate::ops::Kernels;
 use crate::runtime::cuda::Target;
 use crate::runtime::{Cpu, SimdLevel};
 use crate::tensor::DType;
@@ -24,6 +25,17 @@ pub enum ProcessorKind {
     Cpu(usize, SimdLevel),
     /// The CUDA device.
     Cuda(Target),
+}
+
+impl ProcessorKind {
+    /// Whose kernels run the program.
+    pub fn kernels(&self) -> Kernels {
+        match self {
+            ProcessorKind::Reference => Kernels::Reference,
+            ProcessorKind::Cpu(..) => Kernels::Cpu,
+            ProcessorKind::Cuda(_) => Kernels::Cuda,
+        }
+    }
 }
 
 impl Processor {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{MemoryReport, ProcessorKind};
 use crate::graph::{Mode, Pass};
-use crate::ops::Op;
+use crate::ops::{Cost, Op};
 use crate::tensor::{DType, Shape};
 
 /// Bytes of the arena's unit.
@@ -41,6 +41,11 @@ impl Slot {
             0 => 0,
             _ => (self.shape.pixels() - 1) * self.pixel_stride + self.shape.c,
         }
+    }
+
+    /// Bytes of the operand itself.
+    pub fn bytes(&self) -> usize {
+        self.shape.elements() * self.dtype.size()
     }
 }
 
@@ -82,12 +87,37 @@ pub struct Step {
 }
 
 impl Step {
+    /// Where input `input` lies; of one that lies in an output, its channels there.
+    pub fn input_slot(&self, input: usize) -> Option<Slot> {
+        let in_place = || {
+            let pair = self.op.in_place().iter().find(|pair| pair.0 == input)?;
+            let output = self.outputs.get(pair.1)?;
+            let channels = self.op.channels_in_place(input).unwrap_or(output.shape.c);
+            Some(Slot { shape: output.shape.with_c(channels), ..*output })
+        };
+        self.inputs.get(input)?.or_else(in_place)
+    }
+
     /// The op and where it was traced, for messages: `conv in stem.0`.
     pub fn title(&self) -> String {
         match self.scope.is_empty() {
             true => self.op.name().to_owned(),
             false => format!("{} in {}", self.op.name(), self.scope),
         }
+    }
+
+    /// The shapes of its inputs and of its outputs.
+    pub fn shapes(&self) -> (Vec<Shape>, Vec<Shape>) {
+        let outputs = self.outputs.iter().map(|slot| slot.shape).collect();
+        let inputs =
+            (0..self.inputs.len()).filter_map(|i| self.input_slot(i)).map(|slot| slot.shape).collect();
+        (inputs, outputs)
+    }
+
+    /// What the op costs at these shapes.
+    pub fn cost(&self) -> Cost {
+        let (inputs, outputs) = self.shapes();
+        self.op.cost(&inputs, &outputs)
     }
 }
 

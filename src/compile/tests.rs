@@ -9,6 +9,7 @@ use super::*;
 use crate::autograd::backward_from;
 use crate::device::Device;
 use crate::graph::{Feeds, Init, Mode, interpret};
+use crate::nn::{Block, Mask, Sequence, Style, bottleneck};
 use crate::ops::{Tape, add, concat, slice, stop_gradient};
 use crate::tensor::{Random, Shape, Tensor};
 
@@ -148,6 +149,52 @@ fn a_split_whose_half_crosses_the_stage_copies_nothing() {
     let program = compile(&graph, Options::new(Processor::Reference)).unwrap();
     assert_eq!(copies(&program), 0);
     assert!(program.report.copies.is_empty());
+}
+
+#[test]
+fn a_half_that_ran_through_sums_is_written_beside_the_half_that_crosses() {
+    let mut graph = Graph::new(Mode::Inference);
+    let x = graph.input("whole", Shape::new(1, 4, 4, 8)).unwrap();
+    let (mut inside, crossing) =
+        (slice::trace(&mut graph, x, 0..4).unwrap(), slice::trace(&mut graph, x, 4..8).unwrap());
+    let terms = producers(&mut graph, 3, 4);
+    for term in terms {
+        inside = add::trace(&mut graph, inside, term).unwrap();
+    }
+    let joined = concat::trace(&mut graph, &[inside, crossing]).unwrap();
+    graph.output("y", joined).unwrap();
+    let program = compile(&graph, Options::new(Processor::Reference)).unwrap();
+    assert_eq!(copies(&program), 0);
+    // The input's buffer is the output's, and one term is alive beside it.
+    let (input, output) = (program.inputs.iter().find(|i| i.0 == "whole").unwrap().1, program.outputs[0].1);
+    assert_eq!((input.memory, input.offset), (output.memory, output.offset));
+    compare(&graph, Options::new(Processor::Reference), 1);
+}
+
+#[test]
+fn a_masked_residual_is_written_over_all_of_its_input() {
+    let arena = |mask: Mask, processor: Processor| {
+        let mut graph = Graph::new(Mode::Inference);
+        let x = graph.input("x", Shape::new(1, 4, 4, 8)).unwrap();
+        let block = Sequence::repeat(2, || bottleneck(Style::default(), 4, 8, mask));
+        let y = block.trace(&mut graph, x).unwrap();
+        graph.output("y", y).unwrap();
+        let program = compile(&graph, Options::new(processor)).unwrap();
+        assert_eq!(copies(&program), 0);
+        let in_place = program.steps.iter().filter(|step| step.inputs.contains(&None)).count();
+        (program.report.arena_bytes, in_place, program)
+    };
+    let (whole, _, _) = arena(Mask::Whole, Processor::Reference);
+    // The block's map and the middle one.
+    assert_eq!(whole, (8 + 4) * 16 * 4);
+    for share in [0.5, 0.25] {
+        let (masked, in_place, program) = arena(Mask::Share(share), Processor::Reference);
+        assert_eq!((masked, in_place), (whole, 2));
+        for step in program.steps.iter().filter(|step| step.inputs.contains(&None)) {
+            let kept = (8.0 * share) as usize;
+            assert_eq!(step.shapes().0.last(), Some(&Shape::new(1, 4, 4, kept)));
+        }
+    }
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub enum Mode {
 }
 
 /// Which part of a step a node belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Pass {
     /// The model and its loss.
     Forward,

@@ -114,3 +114,9 @@ impl Case {
         self.op.output_shapes(&self.shapes)
     }
 }
+
+/// `data` of `channels` a pixel as the first of `width` channels, NaN in the others.
+pub(crate) fn beside_nan(data: &[f32], channels: usize, width: usize) -> Vec<f32> {
+    let pixels = data.chunks(channels.max(1));
+    pixels.flat_map(|pixel| (0..width).map(|c| pixel.get(c).copied().unwrap_or(f32::NAN))).collect()
+}

@@ -1,6 +1,7 @@
 //! The ops: one folder each, with definition, gradient, cost, and a kernel for every device.
 
-mod case;
+pub(crate) mod case;
+mod accesses;
 pub mod cases;
 mod gradient;
 mod grid;
@@ -45,6 +46,7 @@ pub mod stop_gradient;
 pub mod upsample;
 pub mod weighted_sum;
 
+pub use accesses::{Accesses, Kernels, Usage};
 pub use case::Case;
 pub use gradient::Gradient;
 pub use io::{ImageBlock, Io, image_blocks, pixels_per_chunk};

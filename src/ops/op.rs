@@ -2,8 +2,9 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
-use super::{Gradient, Io};
+use super::{Accesses, Gradient, Io, Usage};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
@@ -52,12 +53,15 @@ pub struct Cost {
     pub flops: f64,
     /// The same by Darknet's rule ("BFLOPs"): convolutions, max pooling and shortcuts only.
     pub darknet_flops: f64,
+    /// HarDNet's convolutional input/output (Chao et al. 2019): the elements that forward convolutions take in
+    /// and put out, weights not counted; 0 of all that is none.
+    pub cio: f64,
 }
 
 impl Cost {
     /// `flops` that Darknet does not count.
     pub fn flops(flops: f64) -> Self {
-        Cost { flops, darknet_flops: 0.0 }
+        Cost { flops, ..Cost::default() }
     }
 }
 
@@ -94,6 +98,11 @@ pub trait Op: fmt::Debug + Send + Sync + Any {
     /// What the op costs.
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost;
 
+    /// What the op's kernels read and write of its operands: each once, where it takes one pass over all of them.
+    fn accesses(&self, usage: &Usage<'_>) -> Accesses {
+        Accesses::once(usage)
+    }
+
     /// Writes the backward of a node onto `tape`: for each input the gradient of the loss, given
     /// that of each output (`None` where the output does not reach the loss).
     ///
@@ -111,9 +120,24 @@ pub trait Op: fmt::Debug + Send + Sync + Any {
     }
 
     /// Pairs (input, output) where the output may be written over the input: every element of the
-    /// input is read before, or as, the same element of the output is written, and shapes agree.
+    /// input is read before, or as, the same element of the output is written. Shapes agree, or the input
+    /// has fewer channels and [`Op::over_narrower`] says how.
     fn in_place(&self) -> &[(usize, usize)] {
         &[]
+    }
+
+    /// This op with input `input` of [`Op::in_place`], of only `channels` channels, in its output: in the first
+    /// channels, beside which nothing lies yet. `None` where the op cannot run so.
+    fn over_narrower(&self, input: usize, channels: usize) -> Option<Arc<dyn Op>> {
+        let _ = (input, channels);
+        None
+    }
+
+    /// How many channels input `input` has where [`Op::over_narrower`] made the op; `None` for one whose inputs have
+    /// all channels of the outputs that they lie in.
+    fn channels_in_place(&self, input: usize) -> Option<usize> {
+        let _ = input;
+        None
     }
 
     /// Where the output may lie.

@@ -209,10 +209,10 @@ fn distance_to_segment(p: (f32, f32), a: (f32, f32), b: (f32, f32)) -> f32 {
 }
 
 /// The canvas of SVG elements.
-struct Svg(String);
+pub(super) struct Svg(String);
 
 impl Svg {
-    fn new((width, height): (f32, f32)) -> Self {
+    pub(super) fn new((width, height): (f32, f32)) -> Self {
         // Verdana has the metrics of our font, so the layout holds where DejaVu is not installed.
         Svg(format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
@@ -221,7 +221,7 @@ impl Svg {
         ))
     }
 
-    fn finish(mut self) -> String {
+    pub(super) fn finish(mut self) -> String {
         self.0.push_str("</svg>\n");
         self.0
     }
@@ -236,7 +236,8 @@ fn hex([r, g, b]: Color) -> String {
     format!("#{r:02x}{g:02x}{b:02x}")
 }
 
-fn escaped(text: &str) -> String {
+/// `text` as it stands in SVG and HTML.
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::bars::{self, BarChart};
-use super::canvas::{Canvas, Type, check_name, save};
+use super::canvas::{Canvas, Svg, Type, check_name, save};
 use super::curves::{self, Area, Plot};
 use super::draw::Color;
 use crate::Result;
@@ -43,14 +43,26 @@ impl Chart {
 /// Where the file cannot be written, its name ends in neither `.png` nor `.svg`, or the charts together are
 /// higher than a PNG can be.
 pub fn plot_sheet(path: impl AsRef<Path>, charts: &[Chart]) -> Result<()> {
-    let height = charts.iter().map(Chart::height).sum::<f32>().max(1.0);
-    save(path.as_ref(), (bars::WIDTH, height), 2.0, |canvas| {
-        let mut top = 0.0;
-        for chart in charts {
-            chart.paint(&mut Below { canvas, top });
-            top += chart.height();
-        }
-    })
+    save(path.as_ref(), sheet_size(charts), 2.0, |canvas| paint(canvas, charts))
+}
+
+/// `charts` as the text of an SVG picture, to be part of a page.
+pub fn svg_sheet(charts: &[Chart]) -> String {
+    let mut svg = Svg::new(sheet_size(charts));
+    paint(&mut svg, charts);
+    svg.finish()
+}
+
+fn sheet_size(charts: &[Chart]) -> (f32, f32) {
+    (bars::WIDTH, charts.iter().map(Chart::height).sum::<f32>().max(1.0))
+}
+
+fn paint(canvas: &mut dyn Canvas, charts: &[Chart]) {
+    let mut top = 0.0;
+    for chart in charts {
+        chart.paint(&mut Below { canvas, top });
+        top += chart.height();
+    }
 }
 
 /// Whether a chart can be written under this name: to find out before anything is measured.

@@ -59,6 +59,28 @@ impl Table {
         self
     }
 
+    /// The names of the columns and how each stands, and the cells, row by row.
+    pub(super) fn parts(&self) -> (&[(String, Align)], &[Vec<String>]) {
+        (&self.columns, &self.rows)
+    }
+
+    /// The table in Markdown (GitHub's).
+    pub fn markdown(&self) -> String {
+        let line = |cells: &mut dyn Iterator<Item = String>| {
+            format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
+        };
+        let cell = |text: &String| text.replace('|', "\\|");
+        let mut text = line(&mut self.columns.iter().map(|(name, _)| cell(name)));
+        text += &line(&mut self.columns.iter().map(|(_, align)| match align {
+            Align::Left => "---".to_owned(),
+            Align::Right => "---:".to_owned(),
+        }));
+        for row in &self.rows {
+            text += &line(&mut row.iter().map(cell));
+        }
+        text
+    }
+
     /// The table as lines of text, the last one ended too; no line has spaces at its end.
     pub fn render(&self, layout: Layout) -> String {
         let mut table = comfy_table::Table::new();
@@ -117,6 +139,13 @@ fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn markdown_keeps_its_columns() {
+        let mut table = Table::new(&[("name", Align::Left), ("n", Align::Right)]);
+        table.row(["a|b", "1"]).row(["c"]);
+        assert_eq!(table.markdown(), "| name | n |\n| --- | ---: |\n| a\\|b | 1 |\n| c |  |\n");
+    }
 
     fn layers() -> Table {
         let mut table =

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::compile::{Memory, MemoryReport, Persistent, Processor, Program, Slot, Step, WORD};
 use crate::graph::{Mode, Pass};
 use crate::ops::Case;
+use crate::ops::case::beside_nan;
 use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, Result};
 
@@ -106,8 +107,14 @@ impl CaseProgram {
         // Which inputs lie in outputs.
         let mut aliases: Vec<(usize, usize)> =
             if variant.in_place { op.in_place().to_vec() } else { Vec::new() };
+        let mut op = op;
         aliases.retain(|&(input, output)| match (inputs.get(input), outputs.get(output)) {
-            (Some(i), Some(o)) => i.shape == o.shape && i.is_map == o.is_map,
+            (Some(i), Some(o)) if i.shape == o.shape => i.is_map == o.is_map,
+            // In the output's first channels, where the op takes it so.
+            (Some(i), Some(o)) if i.shape == o.shape.with_c(i.shape.c.min(o.shape.c)) => {
+                let narrower = op.over_narrower(input, i.shape.c).filter(|_| i.is_map == o.is_map);
+                narrower.map(|narrower| op = narrower).is_some()
+            }
             _ => false,
         });
         let mut input_slots = Vec::new();
@@ -122,7 +129,10 @@ impl CaseProgram {
         let mut output_slots = Vec::new();
         for (index, operand) in outputs.iter().enumerate() {
             let data = match aliases.iter().find(|(_, output)| *output == index) {
-                Some(&(input, _)) => rounded(case, input, variant.map),
+                Some(&(input, _)) => {
+                    let from = inputs.get(input).map_or(operand.shape, |input| input.shape);
+                    beside_nan(&rounded(case, input, variant.map), from.c, operand.shape.c)
+                }
                 None => vec![f32::NAN; operand.shape.elements()],
             };
             output_slots.push(slot(operand, &data)?);

@@ -38,6 +38,10 @@ fn json_has_what_was_measured_beside_what_was_predicted() {
     let number = |m: &Value, key: &str| m[key].as_f64().unwrap_or_else(|| panic!("{key} in {m}"));
     for m in measurements {
         assert_eq!(m["planned_bytes"], m["held_bytes"]);
+        // The program counts what it allocates: what is held, and little beside it.
+        let beside = number(m, "allocated_peak_bytes") - number(m, "held_bytes");
+        assert!((0.0..256e3).contains(&beside), "{beside} in {m}");
+        assert_eq!(number(m, "intensity"), number(m, "flops") / number(m, "bytes"));
         assert!(m["time"]["runs"].as_u64().unwrap() >= 3);
         let median = number(&m["time"], "median");
         assert!(number(&m["time"], "least") <= median && median > 0.0);
@@ -51,7 +55,12 @@ fn json_has_what_was_measured_beside_what_was_predicted() {
     }
     assert_eq!(number(&measurements[0], "time_ratio"), 1.0);
     let [fused, unfused] = [&measurements[0], &measurements[1]];
-    assert_eq!(fused["flops"], unfused["flops"]);
+    assert_eq!((&fused["flops"], &fused["cio"]), (&unfused["flops"], &unfused["cio"]));
+    assert!(
+        json["counted"]
+            .as_str()
+            .is_some_and(|how| how.starts_with("perf: ") || how.starts_with("not counted: "))
+    );
     assert!(number(fused, "bytes") < number(unfused, "bytes"));
     assert!(number(fused, "kernels") < number(unfused, "kernels"));
 }
@@ -85,7 +94,7 @@ fn what_cannot_be_measured_is_refused_before_anything_is() {
     assert_eq!(
         fails(words("bench resnet")),
         "there is no block and no network \"resnet\"; use some of conv1, conv3, bottleneck, resx, csp, \
-         csp-fusion-first, csp-fusion-last, prn, elan, dense, sparse, osa, elan-nano, csp-nano, prn-nano, \
+         csp-fusion-first, csp-fusion-last, csp-partial, prn, elan, dense, sparse, osa, elan-nano, csp-nano, prn-nano, \
          yolov7-tiny"
     );
     assert_eq!(

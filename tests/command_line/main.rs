@@ -1,6 +1,7 @@
 //! The program as it is called: arguments in; files, standard output, one sentence and a status out.
 
 mod bench;
+mod claims;
 mod doctor;
 mod run;
 mod summary;

@@ -55,10 +55,58 @@ fn the_table_names_layers_totals_and_peaks() {
 }
 
 #[test]
+fn kernels_are_rows_that_add_up() {
+    for (arguments, mode) in [("--kernels", "inference"), ("--kernels --training", "training")] {
+        let summary =
+            json(&format!("summary csp --channels 32 --size 17x19 --device cpu {arguments} --json"));
+        assert_eq!((&summary["block"], &summary["network"]), (&"csp".into(), &Value::Null));
+        assert_eq!(summary["input"], serde_json::json!([1, 19, 17, 32]));
+        let kernels = &summary["kernels"];
+        assert_eq!(kernels["mode"], mode);
+        let rows = kernels["rows"].as_array().unwrap();
+        assert!(rows.len() > 5);
+        for key in ["read_bytes", "written_bytes", "cio"] {
+            let sum: f64 = rows.iter().map(|row| row[key].as_f64().unwrap()).sum();
+            assert_eq!(kernels["total"][key].as_f64().unwrap(), sum, "{key}");
+        }
+        let number = |key: &str| rows[0][key].as_f64().unwrap();
+        let intensity =
+            rows[0]["flops"]["mac2"].as_f64().unwrap() / (number("read_bytes") + number("written_bytes"));
+        assert_eq!(number("intensity"), intensity);
+        assert_eq!((&rows[0]["pass"], &rows[0]["bound"]), (&"forward".into(), &Value::Null));
+        let items = summary["memory"][mode]["items"].as_object().unwrap();
+        let sum: u64 = items.values().map(|bytes| bytes.as_u64().unwrap()).sum();
+        assert_eq!(summary["memory"][format!("{mode}_peak_bytes")], sum);
+    }
+}
+
+#[test]
+fn the_table_of_kernels_has_a_roofline_where_it_is_wanted() {
+    let text = succeeds(words("summary elan-nano --size 64 --classes 3 --device cpu --kernels --roofline"));
+    assert!(
+        text.contains("conv 3×3/2") && text.contains("roofline") && text.contains("a copy of "),
+        "{text}"
+    );
+    let total = text.lines().find(|line| line.contains(" total ")).unwrap();
+    assert!(total.contains("inference") && total.contains("FLOP"), "{total}");
+    assert!(text.contains("\nof it at the peak: "), "{text}");
+    // Without kernels neither means anything.
+    for option in ["--training", "--roofline"] {
+        assert_eq!(gradpath(words(&format!("summary elan-nano {option}"))).status.code(), Some(2));
+    }
+    assert_eq!(
+        fails(words("summary elan-nano --channels 3")),
+        "--channels is for blocks, and elan-nano is a network; leave it out, or name a block"
+    );
+}
+
+#[test]
 fn unknown_networks_and_sizes() {
     assert_eq!(
         fails(words("summary resnet")),
-        "there is no network \"resnet\"; use one of elan-nano, csp-nano, prn-nano, yolov7-tiny"
+        "there is no block and no network \"resnet\"; use some of conv1, conv3, bottleneck, resx, csp, \
+         csp-fusion-first, csp-fusion-last, csp-partial, prn, elan, dense, sparse, osa, elan-nano, csp-nano, prn-nano, \
+         yolov7-tiny"
     );
     assert_eq!(
         fails(words("summary elan-nano --size 100")),

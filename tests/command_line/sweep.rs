@@ -38,6 +38,20 @@ fn csp_goes_over_its_share_and_costs_what_it_costs_by_hand() {
 }
 
 #[test]
+fn truncations_differ_by_their_transitions() {
+    let points = sweep("truncation", "");
+    let names: Vec<&str> = points.iter().map(|p| p["what"].as_str().unwrap()).collect();
+    assert_eq!(names, ["csp", "csp-fusion-first", "csp-fusion-last", "csp-partial"]);
+    let flops: Vec<f64> = points.iter().map(|p| number(&p["with"]["flops"])).collect();
+    // A pixel: 2 c² and c for the norm of a transition over all channels, (c/2) of each for the inner one.
+    let (c, pixels) = (16.0, 36.0);
+    let transition = |c: f64| pixels * (2.0 * c * c + 2.0 * c);
+    assert_eq!(flops[0] - flops[2], transition(c));
+    assert_eq!(flops[1] - flops[3], transition(c));
+    assert_eq!(flops[0] - flops[1], transition(c / 2.0));
+}
+
+#[test]
 fn prn_moves_what_its_mask_lets_through() {
     let points = sweep("prn", "");
     assert_eq!(points.len(), 9);

@@ -94,6 +94,7 @@ fn check(network: &str, count: usize) {
     let status = 4 * program.steps.len() as u64;
     assert_eq!(session.held_bytes() as u64, planned(&program) - status - staged(&program));
     assert_eq!(session.held_bytes(), program.report.total_bytes());
+    assert_eq!(program.report.items.total(), program.report.total_bytes());
 
     // Fed, run and read one after the other.
     let steps: Vec<_> = (0..count).map(|number| feeds(&program, number)).collect();

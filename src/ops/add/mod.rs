@@ -3,7 +3,7 @@
 
 mod cases;
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs, grid, slice};
+use super::{Accesses, Cost, Gradient, Io, Op, Tape, Usage, Value, expect_inputs, grid, slice};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::{Element, Shape, View, ViewMut};
@@ -79,7 +79,17 @@ impl Op for Add {
 
     fn cost(&self, inputs: &[Shape], outputs: &[Shape]) -> Cost {
         // Darknet counts a shortcut by its output, however few channels are added.
-        Cost { flops: inputs[1].elements() as f64, darknet_flops: outputs[0].elements() as f64 }
+        Cost { flops: inputs[1].elements() as f64, darknet_flops: outputs[0].elements() as f64, cio: 0.0 }
+    }
+
+    fn accesses(&self, usage: &Usage<'_>) -> Accesses {
+        let all = Accesses::once(usage);
+        if !usage.is_in_place(0) {
+            return all;
+        }
+        // The other channels are where they should be already.
+        let added = usage.inputs[1].elements();
+        all.reading(0, added).writing(0, added)
     }
 
     fn gradient(

@@ -61,7 +61,7 @@ impl Op for Normalize {
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
         let residual = if self.residual { inputs[4].elements() } else { 0 };
-        Cost { flops: (2 * inputs[0].elements() + residual) as f64, darknet_flops: residual as f64 }
+        Cost { flops: (2 * inputs[0].elements() + residual) as f64, darknet_flops: residual as f64, cio: 0.0 }
     }
 
     fn gradient(

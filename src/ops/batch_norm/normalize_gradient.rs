@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::normalize::affine;
 use super::{cuda, expect_vectors};
-use crate::ops::{Cost, Io, Op, expect_inputs, pixels_per_chunk, reduce};
+use crate::ops::{Accesses, Cost, Io, Kernels, Op, Usage, expect_inputs, pixels_per_chunk, reduce};
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::runtime::vector::{Lanes, Task, dispatch};
 use crate::runtime::{Activation, Cpu};
@@ -41,6 +41,27 @@ impl Op for NormalizeGradient {
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
         Cost::flops(12.0 * inputs[0].elements() as f64)
+    }
+
+    fn accesses(&self, usage: &Usage<'_>) -> Accesses {
+        let mut accesses = Accesses::once(usage);
+        let map = usage.inputs[1].elements();
+        match usage.kernels {
+            // Two passes over all, and the vectors in both; without the statistics in the way, one writes dz.
+            Kernels::Cuda => {
+                let maps = if self.batch { 2 } else { 1 };
+                accesses.read.iter_mut().take(2).for_each(|read| *read *= maps);
+                accesses.read.iter_mut().skip(2).for_each(|read| *read *= 2);
+                accesses
+            }
+            // Two passes; where act' costs more than memory does, the first leaves g in dz, and the second reads it
+            // in place of dy. Vectors stay in the cache.
+            Kernels::Cpu | Kernels::Reference => {
+                let keep = usage.kernels == Kernels::Reference || self.activation.is_costly();
+                let accesses = accesses.reading(0, 2 * map).reading(1, 2 * map);
+                if keep { accesses.writing(0, 2 * map) } else { accesses }
+            }
+        }
     }
 
     fn in_place(&self) -> &[(usize, usize)] {

@@ -8,7 +8,7 @@ mod reference;
 pub use cases::cases;
 pub(super) use cpu::{sigmoid, term};
 
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+use super::{Accesses, Cost, Gradient, Io, Op, Tape, Usage, Value, expect_inputs};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
@@ -95,6 +95,11 @@ impl Op for BinaryCrossEntropy {
         Cost::flops(8.0 * inputs[1].elements() as f64)
     }
 
+    fn accesses(&self, usage: &Usage<'_>) -> Accesses {
+        // Of the map only the logits.
+        Accesses::once(usage).reading(0, usage.inputs[1].elements())
+    }
+
     fn gradient(
         &self,
         tape: &mut dyn Tape,
@@ -147,6 +152,11 @@ impl Op for BinaryCrossEntropyGradient {
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
         Cost::flops(5.0 * inputs[1].elements() as f64)
+    }
+
+    fn accesses(&self, usage: &Usage<'_>) -> Accesses {
+        // Of the map only the logits.
+        Accesses::once(usage).reading(0, usage.inputs[1].elements())
     }
 
     fn reference(&self, io: &mut Io<'_, f64>) -> Result<()> {

@@ -8,7 +8,7 @@ mod reference;
 pub use cases::cases;
 
 use super::matches::{Limits, expect_table};
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+use super::{Accesses, Cost, Gradient, Io, Op, Tape, Usage, Value, expect_inputs};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
@@ -119,6 +119,12 @@ impl Op for ClassLossGradient {
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
         Cost::flops(5.0 * inputs[0].elements() as f64)
+    }
+
+    /// As though every row were used; their number is counted first.
+    fn accesses(&self, usage: &Usage<'_>) -> Accesses {
+        let table = usage.inputs[1];
+        Accesses::once(usage).reading(1, table.elements() + table.pixels())
     }
 
     fn reference(&self, io: &mut Io<'_, f64>) -> Result<()> {

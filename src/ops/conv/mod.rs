@@ -19,6 +19,8 @@ pub use input_gradient::ConvInputGradient;
 pub use pack_weight::PackWeight;
 pub use weight_gradient::ConvWeightGradient;
 
+use std::sync::Arc;
+
 use super::{Cost, Gradient, Io, Op, Tape, Value, channel_sum, expect_inputs};
 use crate::runtime::cuda::{Launch, Operands as DeviceOperands, Target};
 use crate::runtime::{Activation, Cpu};
@@ -47,6 +49,8 @@ pub struct Conv {
     pub activation: Activation,
     /// Whether a residual is added to the first channels, after the activation.
     pub residual: bool,
+    /// The channels of a residual that lies in the output and has fewer; `None`: it has as many.
+    pub residual_in_place: Option<usize>,
     /// Whether the batch statistics of the sum (before activation and residual) are a second output.
     pub statistics: bool,
     /// The output channels, where the weight is one that [`PackWeight`] made for the cpu device.
@@ -63,6 +67,7 @@ impl Conv {
             prologue,
             activation,
             residual: false,
+            residual_in_place: None,
             statistics: false,
             packed_channels: None,
         }
@@ -188,7 +193,8 @@ impl Op for Conv {
             + per(self.statistics, y.elements(), 3.0);
         // Darknet counts a shortcut by its output, at batch 1 as everything.
         let shortcut = if residual > 0 { y.elements() as f64 } else { 0.0 };
-        Cost { flops: conv + fused, darknet_flops: conv + shortcut }
+        let cio = (x.elements() + y.elements()) as f64;
+        Cost { flops: conv + fused, darknet_flops: conv + shortcut, cio }
     }
 
     fn gradient(
@@ -241,6 +247,16 @@ impl Op for Conv {
         }
     }
 
+    fn over_narrower(&self, input: usize, channels: usize) -> Option<Arc<dyn Op>> {
+        let is_residual = self.operands().residual == Some(input);
+        is_residual
+            .then(|| Arc::new(Conv { residual_in_place: Some(channels), ..self.clone() }) as Arc<dyn Op>)
+    }
+
+    fn channels_in_place(&self, input: usize) -> Option<usize> {
+        self.residual_in_place.filter(|_| self.operands().residual == Some(input))
+    }
+
     fn cpu_workspace(&self, inputs: &[Shape], outputs: &[Shape], cpu: &Cpu) -> usize {
         match self.packed_channels {
             Some(_) => cpu::forward_packed_workspace(cpu, &self.geometry, inputs[0], outputs[0]),
@@ -254,7 +270,8 @@ impl Op for Conv {
         let prologue = prologue(io, self.prologue.zip(operands.prologue));
         let residual = operands.residual.map(|index| {
             let source = io.inputs[index].map_or(cpu::ResidualSource::InPlace, cpu::ResidualSource::View);
-            let channels = io.inputs[index].map_or(io.outputs[0].shape().c, |view| view.shape().c);
+            let whole = self.residual_in_place.unwrap_or(io.outputs[0].shape().c);
+            let channels = io.inputs[index].map_or(whole, |view| view.shape().c);
             cpu::Residual { source, channels, before_activation: false }
         });
         let (bias, weight) = (operands.bias.map(|i| io.dense(i)), io.dense(1));

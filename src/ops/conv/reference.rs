@@ -82,7 +82,9 @@ pub(super) fn forward(op: &Conv, io: &mut Io<'_, f64>) {
                 // In place, the output holds the residual.
                 let residual = match io.inputs[residual] {
                     Some(view) => view.pixel(pixel).get(c).copied(),
-                    None => Some(io.outputs[0].pixel(pixel)[c]),
+                    None => {
+                        (c < op.residual_in_place.unwrap_or(shape.c)).then(|| io.outputs[0].pixel(pixel)[c])
+                    }
                 };
                 y += residual.unwrap_or(0.0);
             }

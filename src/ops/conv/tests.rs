@@ -48,6 +48,7 @@ fn what_is_fused_is_what_it_replaces() {
         activation: Activation::Leaky,
         residual: true,
         statistics: true,
+        residual_in_place: None,
         packed_channels: None,
     };
     let shapes = [
@@ -93,7 +94,8 @@ proptest! {
             activation: if flags & 4 > 0 { act } else { Activation::Linear },
             residual: flags & 8 > 0,
             statistics: flags & 16 > 0,
-            packed_channels: None,
+            residual_in_place: None,
+        packed_channels: None,
         };
         let mut shapes = vec![x, weight];
         shapes.extend(op.bias.then_some(Shape::vector(c_out)));

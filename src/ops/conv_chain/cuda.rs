@@ -57,8 +57,7 @@ impl ConvChain {
                 .view(second)
                 .address(bias(self.second.bias, second_weight + 1))
         };
-        // In place, the residual is what y holds.
-        let residual = self.residual().map(|index| operands.input_or(index, 0));
+        let residual = self.residual().map(|index| self.second.residual_on_device(operands, index));
         let launch = match (operands.outputs.get(1), residual) {
             (Some(_), Some(_)) => {
                 let message = "a kept middle map and a residual have no kernel together";

@@ -10,6 +10,8 @@ pub use cases::cases;
 pub use saving::{Saving, saving};
 pub use tile::Tile;
 
+use std::sync::Arc;
+
 use super::conv::{Conv, Geometry};
 use super::{Cost, Io, Op};
 use crate::runtime::Cpu;
@@ -115,7 +117,11 @@ impl Op for ConvChain {
         let first = self.first.cost(&inputs[..self.second_weight()], &[middle]);
         let second = [&[middle], &inputs[self.second_weight()..]].concat();
         let second = self.second.cost(&second, &outputs[..1]);
-        Cost { flops: first.flops + second.flops, darknet_flops: first.darknet_flops + second.darknet_flops }
+        Cost {
+            flops: first.flops + second.flops,
+            darknet_flops: first.darknet_flops + second.darknet_flops,
+            cio: first.cio + second.cio,
+        }
     }
 
     fn makes_maps(&self) -> bool {
@@ -131,6 +137,16 @@ impl Op for ConvChain {
             Some(5) => &[(5, 0)],
             _ => &[],
         }
+    }
+
+    fn over_narrower(&self, input: usize, channels: usize) -> Option<Arc<dyn Op>> {
+        let second = Conv { residual_in_place: Some(channels), ..self.second.clone() };
+        (self.residual() == Some(input))
+            .then(|| Arc::new(ConvChain { second, ..self.clone() }) as Arc<dyn Op>)
+    }
+
+    fn channels_in_place(&self, input: usize) -> Option<usize> {
+        self.second.residual_in_place.filter(|_| self.residual() == Some(input))
     }
 
     fn reference(&self, io: &mut Io<'_, f64>) -> Result<()> {

@@ -29,7 +29,10 @@ fn its_cost_is_that_of_both() {
     let shapes = [Shape::new(2, 4, 5, 8), Shape::new(6, 1, 1, 8), Shape::new(10, 3, 3, 6)];
     let outputs = op.output_shapes(&shapes).unwrap();
     let flops = 40.0 * 2.0 * (6.0 * 8.0 + 9.0 * 6.0 * 10.0);
-    assert_eq!(op.cost(&shapes, &outputs), Cost { flops, darknet_flops: flops });
+    assert_eq!(
+        op.cost(&shapes, &outputs),
+        Cost { flops, darknet_flops: flops, cio: 40.0 * (8.0 + 6.0 + 6.0 + 10.0) }
+    );
 }
 
 /// The tile of 8×16 pixels, whatever would be chosen.

@@ -8,7 +8,7 @@ mod reference;
 pub use cases::cases;
 
 use super::matches::{Limits, expect_table};
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+use super::{Accesses, Cost, Gradient, Io, Op, Tape, Usage, Value, expect_inputs};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
@@ -76,6 +76,12 @@ impl Op for Gather {
         Cost::default()
     }
 
+    /// As though every row were used, each for an anchor of its own, as far as there are so many.
+    fn accesses(&self, usage: &Usage<'_>) -> Accesses {
+        let (map, rows) = (usage.inputs[0].elements(), usage.outputs[0].elements());
+        Accesses::once(usage).reading(0, rows.min(map))
+    }
+
     fn gradient(
         &self,
         tape: &mut dyn Tape,
@@ -121,6 +127,12 @@ impl Op for Scatter {
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
         Cost::flops(inputs[0].elements() as f64)
+    }
+
+    /// As though every row were used, each for an anchor of its own, as far as there are so many: zeros, then rows.
+    fn accesses(&self, usage: &Usage<'_>) -> Accesses {
+        let (map, rows) = (usage.outputs[0].elements(), usage.inputs[0].elements());
+        Accesses::once(usage).writing(0, map + rows.min(map))
     }
 
     fn gradient(

@@ -8,7 +8,7 @@ mod reference;
 pub use cases::cases;
 
 use super::matches::expect_table;
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+use super::{Accesses, Cost, Gradient, Io, Op, Tape, Usage, Value, expect_inputs};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
@@ -113,6 +113,12 @@ impl Op for MatchedMeanGradient {
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
         Cost::flops(inputs[0].pixels() as f64)
+    }
+
+    /// As though every row were used; their number is counted first.
+    fn accesses(&self, usage: &Usage<'_>) -> Accesses {
+        let table = usage.inputs[0];
+        Accesses::once(usage).reading(0, table.elements() + table.pixels())
     }
 
     fn reference(&self, io: &mut Io<'_, f64>) -> Result<()> {

@@ -135,7 +135,7 @@ impl Op for MaxPool {
     /// A comparison counts as an operation, and padding is counted: Darknet's rule.
     fn cost(&self, _inputs: &[Shape], outputs: &[Shape]) -> Cost {
         let flops = self.comparisons(outputs[0]);
-        Cost { flops, darknet_flops: flops }
+        Cost { flops, darknet_flops: flops, cio: 0.0 }
     }
 
     fn gradient(

@@ -8,7 +8,7 @@ mod reference;
 pub use cases::cases;
 
 use super::matches::{Limits, expect_table};
-use super::{Cost, Gradient, Io, Op, Tape, Value, expect_inputs};
+use super::{Accesses, Cost, Gradient, Io, Op, Tape, Usage, Value, expect_inputs};
 use crate::runtime::Cpu;
 use crate::runtime::cuda::{Launch, Operands, Target};
 use crate::tensor::Shape;
@@ -63,6 +63,14 @@ impl Op for ObjectnessTarget {
 
     fn cost(&self, inputs: &[Shape], _outputs: &[Shape]) -> Cost {
         Cost::flops(4.0 * inputs[0].elements() as f64)
+    }
+
+    /// As though every row were used, each for an anchor of its own, as far as there are so many: zeros, then the
+    /// larger of what is there and the row's.
+    fn accesses(&self, usage: &Usage<'_>) -> Accesses {
+        let (map, rows) = (usage.outputs[0].elements(), usage.inputs[0].elements());
+        let matched = rows.min(map);
+        Accesses::once(usage).reading(0, rows + matched).writing(0, map + matched)
     }
 
     fn gradient(

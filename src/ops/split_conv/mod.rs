@@ -105,6 +105,7 @@ impl Op for SplitConv {
             let one = self.conv.cost(&self.shapes_of(branch, inputs), &outputs[branch..=branch]);
             cost.flops += one.flops;
             cost.darknet_flops += one.darknet_flops;
+            cost.cio += one.cio;
         }
         // The prologue runs once.
         let again = self.conv.prologue.map_or(0, |_| (self.branches - 1) * inputs[0].elements());

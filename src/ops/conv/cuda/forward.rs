@@ -1,6 +1,8 @@
 //! The launches of a forward convolution: `kernels/conv_forward.cu`, `conv_depthwise.cu` and, for the batch
 //! statistics, `conv_statistics.cu`.
 
+use std::sync::Arc;
+
 use super::super::{Conv, Geometry};
 use super::tile::{self, Carried, Gemm, Tile};
 use super::wgmma::{self, WgmmaTile};
@@ -146,6 +148,13 @@ fn workspace(op: &Conv, way: Way, y: Shape) -> usize {
 }
 
 impl Conv {
+    /// The residual, input `index` of `operands`: in place it is what y holds, in its first channels.
+    pub fn residual_on_device(&self, operands: &Operands, index: usize) -> DeviceView {
+        let view = operands.input_or(index, 0);
+        let channels = self.residual_in_place.filter(|_| operands.inputs[index].is_none());
+        DeviceView { shape: view.shape.with_c(channels.unwrap_or(view.shape.c)), ..view }
+    }
+
     /// As [`Op::cuda_workspace`].
     pub(in crate::ops::conv) fn device_workspace(&self, x: Shape, y: Shape, target: &Target) -> usize {
         workspace(self, way(self, None, x, y, target), y)
@@ -173,6 +182,16 @@ impl Op for ConvCandidate {
 
     fn in_place(&self) -> &[(usize, usize)] {
         self.conv.in_place()
+    }
+
+    fn over_narrower(&self, input: usize, channels: usize) -> Option<Arc<dyn Op>> {
+        let conv = Conv { residual_in_place: Some(channels), ..self.conv.clone() };
+        let is_residual = conv.operands().residual == Some(input);
+        is_residual.then(|| Arc::new(ConvCandidate { conv, ..self.clone() }) as Arc<dyn Op>)
+    }
+
+    fn channels_in_place(&self, input: usize) -> Option<usize> {
+        self.conv.channels_in_place(input)
     }
 
     fn is_map(&self, output: usize) -> bool {
@@ -345,8 +364,7 @@ pub(super) fn epilogue(op: &Conv, operands: &Operands, launch: Launch, run: usiz
     let y = operands.outputs[0];
     let places = op.operands();
     let bias = places.bias.map(|index| operands.input(index));
-    // In place, the residual is what y holds.
-    let residual = places.residual.map(|index| operands.input_or(index, 0));
+    let residual = places.residual.map(|index| op.residual_on_device(operands, index));
     let launch = launch
         .define("Y_TYPE", y.dtype)
         .define("Y_PACK", group_pack(y, run))
