@@ -1,6 +1,8 @@
 //! The launch of a forward convolution on Hopper's warpgroups (`kernels/conv_forward_wgmma.cu`), the tiles that may
 //! be tried for it, and which convolutions it takes.
 
+use std::fmt;
+
 use super::super::{Conv, Geometry};
 use super::forward::epilogue;
 use super::{compute_type, define_geometry, is_pointwise};
@@ -25,6 +27,13 @@ pub struct WgmmaTile {
     pub stages: usize,
     /// Blocks that are to share a multiprocessor, which bounds a thread's registers.
     pub blocks: usize,
+}
+
+impl fmt::Display for WgmmaTile {
+    /// A name that tells it from the other tiles.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wgmma {}x{}, {} stages, {} blocks", self.m(), self.n, self.stages, self.blocks)
+    }
 }
 
 /// Without a model of their cost: nobody has measured one. Wider products for two warpgroups would spill.
