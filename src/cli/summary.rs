@@ -342,21 +342,20 @@ impl Listed {
 /// The peak by items, what is alive there, and the copies; `kept` says what is held between steps.
 fn write_memory(text: &mut String, what: &str, kept: &str, report: &MemoryReport) {
     let bytes = |bytes: usize| number::bytes(bytes as u64);
-    let items = report.items.named();
-    let items: Vec<String> = items
-        .iter()
-        .filter(|(_, size)| *size > 0)
-        .map(|(name, size)| format!("{} {name}", bytes(*size)))
-        .collect();
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
         "memory in {what}: {} ({} arena, {kept})\n\
-         of it at the peak: {}\n\
-         the most is alive at {} in {}: {}",
+         of it at the peak:",
         bytes(report.total_bytes()),
-        bytes(report.arena_bytes),
-        items.join(", "),
+        bytes(report.arena_bytes)
+    );
+    for (name, size) in report.items.named().into_iter().filter(|(_, size)| *size > 0) {
+        let _ = writeln!(text, "  {:>9}  {name}", bytes(size));
+    }
+    let _ = writeln!(
+        text,
+        "the most is alive at {} in {}: {}",
         report.peak_op,
         scope_name(&report.peak_scope),
         bytes(report.bound_bytes)
