@@ -38,11 +38,23 @@ pub(super) fn recompute(lowered: &mut Lowered) -> Result<()> {
 fn computed_again(lowered: &Lowered, producer: &[Option<usize>]) -> Vec<bool> {
     let mut again = vec![false; lowered.nodes.len()];
     for (index, node) in lowered.nodes.iter().enumerate() {
-        let part = |v: &Value| producer[v.index()].is_some_and(|maker| again[maker]);
+        // A window is kept where what it is a window of is.
+        let part = |v: &Value| {
+            let mut maker = producer[v.index()];
+            while let Some(view) = maker.filter(|&maker| is_view(&lowered.nodes[maker])) {
+                maker = lowered.nodes[view].inputs.first().and_then(|input| producer[input.index()]);
+            }
+            maker.is_some_and(|maker| again[maker])
+        };
         let whole = node.op.layout() != Layout::Concat || node.inputs.iter().all(part);
         again[index] = node.pass == Pass::Forward && node.op.is_cheap() && whole;
     }
     again
+}
+
+/// Whether the node's output is a window of its input.
+fn is_view(node: &Node) -> bool {
+    matches!(node.op.layout(), Layout::Slice { .. } | Layout::Identity)
 }
 
 fn copy_of(

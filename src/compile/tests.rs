@@ -9,7 +9,7 @@ use super::*;
 use crate::autograd::backward_from;
 use crate::device::Device;
 use crate::graph::{Feeds, Init, Mode, interpret};
-use crate::nn::{Block, Mask, Sequence, Style, bottleneck};
+use crate::nn::{Block, Csp, Mask, Sequence, Split, Style, bottleneck};
 use crate::ops::{Tape, add, concat, slice, stop_gradient};
 use crate::tensor::{Random, Shape, Tensor};
 
@@ -169,6 +169,26 @@ fn a_half_that_ran_through_sums_is_written_beside_the_half_that_crosses() {
     let (input, output) = (program.inputs.iter().find(|i| i.0 == "whole").unwrap().1, program.outputs[0].1);
     assert_eq!((input.memory, input.offset), (output.memory, output.offset));
     compare(&graph, Options::new(Processor::Reference), 1);
+}
+
+#[test]
+fn a_concat_beside_a_window_of_what_is_kept_is_kept() {
+    // The half that crosses is a window of the input, which stays: a second concat would have to copy it.
+    let mut graph = Graph::new(Mode::Training);
+    let x = graph.input("x", Shape::new(1, 4, 4, 8)).unwrap();
+    let style = Style::default();
+    let stage = Csp::new(style, Split::Slice(0.5), bottleneck(style, 4, 4, Mask::Whole), 8);
+    let y = stage.trace(&mut graph, x).unwrap();
+    graph.output("y", y).unwrap();
+    let seed = graph.input("seed", graph.shape(y)).unwrap();
+    let parameters: Vec<Value> = graph.parameters().map(|(value, _)| value).collect();
+    for (index, gradient) in
+        backward_from(&mut graph, &[(y, seed)], &parameters).unwrap().into_iter().enumerate()
+    {
+        graph.output(&format!("gradient {index}"), gradient).unwrap();
+    }
+    let program = compile(&graph, Options::new(Processor::Reference)).unwrap();
+    assert_eq!((copies(&program), program.report.copies.len()), (0, 0));
 }
 
 #[test]
