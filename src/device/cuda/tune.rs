@@ -40,7 +40,9 @@ pub type Stopwatch<'a> = dyn FnMut(&Step, &mut dyn Session) -> Result<f64> + 'a;
 pub struct Tuned {
     /// Operations of the program that have tiles to choose from, each counted once however often it occurs.
     pub operations: usize,
-    /// How many of them were measured now; the others were known already.
+    /// How many of them were known already.
+    pub known: usize,
+    /// How many were measured now. One whose usual tile cannot be run alone is not.
     pub measured: usize,
     /// Seconds that all of them take in one step of the program, in the tiles that were chosen.
     pub seconds: f64,
@@ -54,12 +56,15 @@ impl fmt::Display for Tuned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [tuned, usual] = [self.seconds, self.usual_seconds]
             .map(|seconds| number::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default()));
-        let known = match self.operations - self.measured {
+        let known = match self.known {
             0 => String::new(),
             known => format!(", {known} were known"),
         };
         let measured = self.measured;
-        write!(f, "measured the tiles of {measured} convolutions{known}: {tuned} a step, {usual} before")
+        write!(
+            f,
+            "measured the tiles of {measured} convolutions{known}: {tuned} a step, {usual} in the usual tiles"
+        )
     }
 }
 
@@ -104,8 +109,9 @@ pub fn tune(program: &Program, cuda: &Cuda, stopwatch: &mut Stopwatch<'_>) -> Re
     let all = missing.iter().flat_map(|(_, _, candidates)| candidates).flat_map(|c| c.launches.all());
     let _ = cuda.functions(&all.collect::<Vec<_>>());
 
-    let mut tuned = Tuned { operations: operations.len(), ..Tuned::default() };
-    let bar = Progress::new(candidates as u64, "measuring tiles", false);
+    let (operation_count, known_count) = (operations.len(), operations.len() - missing.len());
+    let mut tuned = Tuned { operations: operation_count, known: known_count, ..Tuned::default() };
+    let bar = Progress::new(candidates as u64, "measuring tiles", candidates == 0);
     for (key, step, candidates) in missing {
         bar.message(step.title());
         let mut contest = Contest { step, cuda, stopwatch, bar: &bar, warnings: &mut tuned.warnings };

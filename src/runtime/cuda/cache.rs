@@ -227,7 +227,8 @@ fn is_entry(path: &Path) -> bool {
 /// Whether this is a temporary file of [`write_atomically`] that nobody writes any more.
 fn is_abandoned(path: &Path, age: Duration) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_temporary = name.starts_with('.') && name.contains(".cubin.") && name.ends_with(".tmp");
+    let is_ours = name.contains(".cubin.") || name.contains(".tunings.json.");
+    let is_temporary = name.starts_with('.') && is_ours && name.ends_with(".tmp");
     is_temporary && age > ABANDONED
 }
 

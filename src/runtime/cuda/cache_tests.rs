@@ -277,9 +277,13 @@ fn what_a_crash_left_goes_after_a_day() {
     let (old, new) = (left(".ab.cubin.12-0.tmp"), left(".ab.cubin.12-1.tmp"));
     fs::write(&old, "").unwrap();
     fs::write(&new, "").unwrap();
+    let tunings = left(".gpu-sm_86-84.tunings.json.12-0.tmp");
+    fs::write(&tunings, "").unwrap();
     used(&old, 1);
+    used(&tunings, 1);
     cache.prune();
     assert_eq!((old.exists(), new.exists(), path(&cache, 1).exists()), (false, true, true));
+    assert!(!tunings.exists());
 }
 
 #[test]
