@@ -111,7 +111,7 @@ pub(super) fn report(
         persistent.iter().filter(|p| p.learned == learned).map(|p| p.bytes()).sum()
     };
     let uses = lowered.uses();
-    let kinds = Kinds::new(lowered, &uses);
+    let kinds = Kinds::new(lowered, placed, &uses);
     let mut items = kinds.kept(lowered, &uses, persistent);
     let buffers = placed.buffers.iter().filter(|b| b.persistent.is_none()).map(Some);
     let at_peak = |r: &Request| r.first <= plan.peak && plan.peak <= r.last;
@@ -154,6 +154,27 @@ pub(super) fn report(
     }
 }
 
+/// The value whose bytes node `node` finds in `value`: itself; or, of a slice or a concat, which no node makes any more,
+/// what was written into its window last.
+fn bytes_of(lowered: &Lowered, placed: &Placed, uses: &Uses, value: Value, node: usize) -> Value {
+    let Some(window) = placed.windows[value.index()] else { return value };
+    let buffer = &placed.buffers[window.buffer];
+    let made = |v: Value| uses.producer[v.index()];
+    if made(value).is_some() || buffer.owners.contains(&value) {
+        return value;
+    }
+    let channels = |v: Value, offset: usize| offset..offset + lowered.shape(v).c;
+    let own = channels(value, window.offset);
+    let overlaps = |other: &Value| {
+        placed.windows[other.index()].is_some_and(|window| {
+            let other = channels(*other, window.offset);
+            own.start < other.end && other.start < own.end
+        })
+    };
+    let before = buffer.owners.iter().copied().filter(|v| made(*v).is_some_and(|maker| maker < node));
+    before.filter(overlaps).max_by_key(|v| made(*v)).unwrap_or(value)
+}
+
 /// What each value is, as far as it lies in the arena.
 struct Kinds(Vec<Kind>);
 
@@ -167,7 +188,7 @@ enum Kind {
 }
 
 impl Kinds {
-    fn new(lowered: &Lowered, uses: &Uses) -> Self {
+    fn new(lowered: &Lowered, placed: &Placed, uses: &Uses) -> Self {
         let mut kinds = vec![Kind::Activation; lowered.values.len()];
         for (kind, info) in kinds.iter_mut().zip(&lowered.values) {
             if info.source == Source::Input {
@@ -175,8 +196,11 @@ impl Kinds {
             }
         }
         let is_gradient = |kind: Kind| matches!(kind, Kind::MapGradient | Kind::WeightGradient);
-        for node in &lowered.nodes {
-            let carries = node.inputs.iter().any(|v| is_gradient(kinds[v.index()]));
+        for (index, node) in lowered.nodes.iter().enumerate() {
+            let carries = node
+                .inputs
+                .iter()
+                .any(|&v| is_gradient(kinds[bytes_of(lowered, placed, uses, v, index).index()]));
             for &output in &node.outputs {
                 let updates = |&reader: &usize| lowered.nodes[reader].pass == Pass::Update;
                 kinds[output.index()] = match node.pass {
