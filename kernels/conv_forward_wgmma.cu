@@ -6,17 +6,19 @@
 // One warp begins the copies, STAGES ahead; WARPGROUPS others multiply, each 64 pixels. A stage is handed over by two
 // barriers: `full` (its bytes have come) and `empty` (each multiplying warp has done with it).
 //
-// Fuses: bias, activation, masked residual (also in place).
-// Bytes (floor): x, w and the residual once, y once.
+// Fuses: bias, activation, masked residual (also in place), one partial mean and sum of squared deviations a block and
+// channel.
+// Bytes (floor): x, w and the residual once, y once; statistics 8 bytes a channel and box.
 // FLOPs: 2 · pixels · c_out · taps · c_in, on tensor cores, f16 or bf16 into f32.
 // Launch: x = boxes · channel tiles, the channel tile running fastest, so that blocks that read the same pixels run
 // together; WARPGROUPS · 128 + 32 threads; dynamic shared memory: 1024 bytes to align to, and the stages.
-// Deterministic: each sum is one thread's, over K in order.
+// Deterministic: each sum is one thread's, over K in order; statistics are reduced in a fixed order.
 //
 // Macros beside those of the headers: TILE_N, WARPGROUPS, STAGES, MIN_BLOCKS; COMPUTE_TYPE: of x and the weight;
 // CHANNELS: input channels. Where the convolution is 1×1 at stride 1, the map is one row of pixels.
 #include "common/conv_epilogue.cuh"
 #include "common/conv_index.cuh"
+#include "common/tile_moments.cuh"
 #include "common/wgmma_tile.cuh"
 
 constexpr int tile_m = 64 * WARPGROUPS;
@@ -42,11 +44,25 @@ struct Ring {
     }
 };
 
+using Sums = WarpgroupSums<COMPUTE_TYPE, TILE_N>;
+
+// The rows of a thread as `tile_moments` asks for them: those that are pixels of the map come before its count.
+struct PixelRows {
+    static constexpr int rows = Sums::rows, run = Sums::run, runs = Sums::runs, lanes_n = 4;
+    Sums& sums;
+    const int (&pixel)[Sums::rows];
+
+    DEVICE float at(int row, int of_run, int e) { return sums.at(row, of_run, e); }
+    DEVICE int row_of(int row) const { return pixel[row] < 0 ? tile_m : 0; }
+    DEVICE static int column_of(int of_run) { return Sums::column_of(of_run); }
+};
+static_assert((4 * WARPGROUPS + 1) * TILE_N * 4 <= STAGES * stage_bytes, "statistics are reduced in the stages");
+
 extern "C" __global__ void __launch_bounds__(threads, MIN_BLOCKS)
 conv_forward_wgmma(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap weight_map,
-                   const float* bias, const RESIDUAL_TYPE* residual, Y_TYPE* y, int y_stride, int residual_stride,
-                   int residual_channels, int out_n, int out_h, int out_w, int box_n, int box_h, int box_w,
-                   int c_out) {
+                   const float* bias, const RESIDUAL_TYPE* residual, Y_TYPE* y, float* statistics, int y_stride,
+                   int residual_stride, int residual_channels, int out_n, int out_h, int out_w, int box_n, int box_h,
+                   int box_w, int c_out) {
     SHARED_DYNAMIC(shared);
     SHARED_ARRAY(Barrier, full, STAGES);
     SHARED_ARRAY(Barrier, empty, STAGES);
@@ -83,11 +99,10 @@ conv_forward_wgmma(const __grid_constant__ TensorMap x_map, const __grid_constan
 
     Ring ring;
     if (threadIdx.x >= consumers) {
-        if (threadIdx.x > consumers) return;
         const Position window = window_of(first);
         const unsigned bytes = (box_pixels + TILE_N) * row_bytes;
 #pragma unroll 1
-        for (int tap = 0; tap < kernel_taps; tap++) {
+        for (int tap = 0; tap < kernel_taps && threadIdx.x == consumers; tap++) {
             const int at_y = window.y + tap / KERNEL_W * DILATION_H, at_x = window.x + tap % KERNEL_W * DILATION_W;
 #pragma unroll 1
             for (int channel = 0; channel < CHANNELS; channel += row_elements) {
@@ -99,11 +114,16 @@ conv_forward_wgmma(const __grid_constant__ TensorMap x_map, const __grid_constan
                 ring.next();
             }
         }
+#if HAS_STATISTICS
+        // The barriers of `tile_moments`.
+        __syncwarp();
+        for (int i = 0; i < 4; i++) __syncthreads();
+#endif
         return;
     }
 
     const int warpgroup_row = threadIdx.x / 128 * 64;
-    WarpgroupSums<COMPUTE_TYPE, TILE_N> sums;
+    Sums sums;
     sums.begin();
     // One product is under way while the next stage is waited for; then the stage before is free.
     int before = 0;
@@ -133,12 +153,36 @@ conv_forward_wgmma(const __grid_constant__ TensorMap x_map, const __grid_constan
         const bool exists = row < box_pixels && at.image < out_n && at.y < out_h && at.x < out_w;
         pixel[r] = exists ? pixel_of(at, out_h, out_w) : -1;
     }
+#if HAS_STATISTICS
+#if HAS_BIAS
+#pragma unroll
+    for (int q = 0; q < sums.runs; q++) {
+        float add[sums.run];
+        load_bias(add, bias, first_channel + sums.column_of(q), c_out);
+#pragma unroll
+        for (int r = 0; r < sums.rows; r++)
+#pragma unroll
+            for (int e = 0; e < sums.run; e++) sums.at(r, q, e) += add[e];
+    }
+#endif
+    // Partials as those of common/conv_forward_statistics.cuh, a tile being a box.
+    const int count = min(box_n, out_n - first.image) * min(box_h, out_h - first.y) * min(box_w, out_w - first.x);
+    const int boxes = (out_n + box_n - 1) / box_n * boxes_h * boxes_w;
+    PixelRows pixels{sums, pixel};
+    tile_moments<4 * WARPGROUPS, TILE_N, consumers>(
+        pixels, reinterpret_cast<float*>(stages), threadIdx.x / 32, count, [&](int pass, int column, float total) {
+            if (first_channel + column < c_out) {
+                statistics[(2 * box + pass) * c_out + first_channel + column] = total;
+            }
+        });
+    if (threadIdx.x == 0 && first_channel == 0) statistics[2 * boxes * c_out + box] = static_cast<float>(count);
+#endif
 #pragma unroll
     for (int q = 0; q < sums.runs; q++) {
         const int channel = first_channel + sums.column_of(q);
         if (channel >= c_out) continue;
         float add[sums.run] = {};
-#if HAS_BIAS
+#if HAS_BIAS && !HAS_STATISTICS
         load_bias(add, bias, channel, c_out);
 #endif
 #pragma unroll

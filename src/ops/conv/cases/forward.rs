@@ -224,7 +224,9 @@ fn warpgroups() -> Vec<Case> {
     let odd = Geometry { kernel: [2, 3], stride: [1, 2], padding: [1, 0, 2, 1], dilation: [2, 1], groups: 1 };
     let outside = Geometry { padding: [3; 4], ..square(2) };
     let wide = || Setup::new(square(3), [2, 7, 9, 24], 136).bias().activation(Silu).residual(40);
-    let tiles = (0..8).map(|_| wide());
+    // Two boxes, of which the second is no rectangle of whole rows.
+    let measured = || Setup::new(square(3), [1, 11, 13, 24], 88).bias().residual(40).statistics();
+    let tiles = (0..8).map(|tile| (tile, wide())).chain((0..6).map(|tile| (tile, measured())));
     let others = [
         Setup::new(square(1), [2, 9, 11, 16], 20).residual(3),
         Setup::new(square(3), [1, 5, 6, 72], 33).bias().activation(Mish).residual(33),
@@ -237,21 +239,24 @@ fn warpgroups() -> Vec<Case> {
         Setup::new(square(5), [1, 6, 7, 8], 8),
         Setup::new(outside, [1, 2, 1, 8], 8),
         Setup::new(square(3), [1, 1, 2, 8], 1),
+        Setup::new(square(1), [3, 9, 11, 72], 33).statistics(),
+        // Images, rows and columns at the edge of a box.
+        Setup::new(Geometry::same(3, 2), [5, 9, 21, 16], 40).statistics().residual(40),
         // Longer rows than a box has.
         Setup::new(square(3), [1, 2, 150, 8], 32),
         // Four steps of K within a tap, of which the last is of 8 channels.
         Setup::new(square(1), [1, 10, 13, 200], 72).bias().activation(Leaky).residual(72),
     ];
     tiles
-        .chain(others)
+        .chain((0..).zip(others))
         .enumerate()
-        .map(|(index, setup)| {
+        .map(|(index, (tile, setup))| {
             let (vectors, shapes) = (setup.vectors(), setup.shapes());
             let y = setup.conv.output_shapes(&shapes).map_or(setup.x, |outputs| outputs[0]);
             let ways = candidates_on(&setup.conv, setup.x, y, &hopper);
             let warpgroups: Vec<usize> =
                 (0..ways.len()).filter(|&way| matches!(ways[way], Way::Wgmma(_))).collect();
-            let candidate = warpgroups[index % warpgroups.len()];
+            let candidate = warpgroups[tile % warpgroups.len()];
             let op = ConvCandidate { conv: setup.conv, candidate };
             let case = Case::random(op, &shapes, 90 + index as u64).f32_inputs(&vectors);
             case.dense_inputs(&[1]).tolerance(3.0 * TOLERANCE)

@@ -173,18 +173,27 @@ fn usual(op: &Conv, x: Shape, y: Shape, target: &Target) -> Way {
 }
 
 /// Tiles of pixels, each of which has partial statistics.
-fn pixel_tiles(way: Way, y: Shape) -> usize {
+fn pixel_tiles(op: &Conv, way: Way, y: Shape) -> usize {
     match way {
         Way::Gemm(tile) => y.pixels().div_ceil(tile.m),
-        // It takes no statistics.
-        Way::Wgmma(_) => 0,
+        Way::Wgmma(tile) => wgmma::boxes(op, y, tile),
         Way::Depthwise(block) => block.tiles(y),
     }
 }
 
 /// Bytes of scratch memory: the partial statistics.
-fn workspace(op: &Conv, way: Way, y: Shape) -> usize {
-    if op.statistics { pixel_tiles(way, y) * (2 * y.c + 1) * DType::F32.size() } else { 0 }
+fn workspace(op: &Conv, way: Way, x: Shape, y: Shape, target: &Target) -> usize {
+    if !op.statistics {
+        return 0;
+    }
+    let tiles = match way {
+        // Of what runs where it does not take the operands, too.
+        Way::Wgmma(_) => {
+            pixel_tiles(op, way, y).max(pixel_tiles(op, Way::Gemm(preferred(op, x, y, target)), y))
+        }
+        _ => pixel_tiles(op, way, y),
+    };
+    tiles * (2 * y.c + 1) * DType::F32.size()
 }
 
 impl Conv {
@@ -197,7 +206,7 @@ impl Conv {
 
     /// As [`Op::cuda_workspace`].
     pub(in crate::ops::conv) fn device_workspace(&self, x: Shape, y: Shape, target: &Target) -> usize {
-        workspace(self, way(self, None, x, y, target), y)
+        workspace(self, way(self, None, x, y, target), x, y, target)
     }
 
     /// As [`Op::cuda`].
@@ -256,7 +265,7 @@ impl Op for ConvCandidate {
 
     fn cuda_workspace(&self, inputs: &[Shape], outputs: &[Shape], target: &Target) -> usize {
         let way = way(&self.conv, Some(self.candidate), inputs[0], outputs[0], target);
-        workspace(&self.conv, way, outputs[0])
+        workspace(&self.conv, way, inputs[0], outputs[0], target)
     }
 
     fn cuda(&self, operands: &Operands, target: &Target) -> Result<Vec<Launch>> {
@@ -270,10 +279,15 @@ fn launches(op: &Conv, way: Way, operands: &Operands, target: &Target) -> Result
         return Err(Error::internal("a packed weight is the cpu device's alone").in_op("conv"));
     }
     let y = operands.outputs[0];
+    let way = match way {
+        Way::Wgmma(_) if !wgmma::takes(operands, target) => {
+            Way::Gemm(preferred(op, operands.input(0).shape, y.shape, target))
+        }
+        way => way,
+    };
     let main = match way {
         Way::Gemm(tile) => gemm(op, operands, tile, target)?,
-        Way::Wgmma(tile) if wgmma::takes(operands, target) => wgmma::launch(op, operands, tile, target),
-        Way::Wgmma(_) => gemm(op, operands, preferred(op, operands.input(0).shape, y.shape, target), target)?,
+        Way::Wgmma(tile) => wgmma::launch(op, operands, tile, target),
         Way::Depthwise(block) => depthwise(op, operands, block),
     };
     let mut launches = vec![main];
@@ -282,7 +296,7 @@ fn launches(op: &Conv, way: Way, operands: &Operands, target: &Target) -> Result
             .grid(y.shape.c.div_ceil(8), 1, 1)
             .address(operands.workspace)
             .view(operands.outputs[1])
-            .int(pixel_tiles(way, y.shape))
+            .int(pixel_tiles(op, way, y.shape))
             .int(y.shape.c)
             .int(y.shape.pixels());
         launches.push(merge);
@@ -528,10 +542,11 @@ mod tests {
             ways.iter().filter(|way| matches!(way, Way::Wgmma(_))).count()
         };
         assert_eq!(count(&plain, &hopper), 7, "all but the tile that is twice as wide as the channels");
+        let statistics = Conv { statistics: true, ..plain.clone() };
+        assert_eq!(count(&statistics, &hopper), 6, "nor that which would spill");
         let others = [
             (&plain, Target { arch: 100, ..hopper }),
             (&plain, Target { map: DType::F32, ..hopper }),
-            (&Conv { statistics: true, ..plain.clone() }, hopper),
             (&Conv { prologue: Some(Activation::Silu), ..plain.clone() }, hopper),
             (&Conv::plain(Geometry::same(3, 1).grouped(2), true), hopper),
         ];

@@ -59,6 +59,13 @@ impl WgmmaTile {
         128 * self.warpgroups + 32
     }
 
+    /// Whether a thread has registers for its sums and what else it holds, or would spill some.
+    fn fits_registers(&self, statistics: bool) -> bool {
+        // One part of the multiprocessor has a quarter of its registers, and of the warps, rounded up.
+        let warps = (self.blocks * self.threads() / 32).div_ceil(4);
+        16384 / (32 * warps) >= self.n / 2 + if statistics { 64 } else { 32 }
+    }
+
     /// Bytes of dynamic shared memory.
     pub fn shared_bytes(&self) -> usize {
         STAGE_ALIGNMENT + self.stages * (self.m() + self.n) * ROW_BYTES
@@ -73,13 +80,14 @@ pub fn candidates(op: &Conv, x: Shape, y: Shape, target: &Target) -> Vec<WgmmaTi
         && compute_type(target) != DType::F32
         && groups == 1
         && op.prologue.is_none()
-        && !op.statistics
         // Rows of the weight begin at multiples of 16 bytes.
         && x.c.is_multiple_of(8)
         && stride.iter().all(|&step| step <= MOST_STEP);
     // Of those that are wider than the channels, the narrowest.
     let is_worth = |tile: &&WgmmaTile| tile.n == 32 || tile.n / 2 < y.c;
-    let fits = |tile: &&WgmmaTile| tile.shared_bytes() <= target.shared_bytes as usize;
+    let fits = |tile: &&WgmmaTile| {
+        tile.shared_bytes() <= target.shared_bytes as usize && tile.fits_registers(op.statistics)
+    };
     if is_fit { TILES.iter().filter(is_worth).filter(fits).copied().collect() } else { Vec::new() }
 }
 
@@ -133,17 +141,26 @@ impl PixelBox {
     }
 }
 
+/// A map as the kernel sees it: one row of pixels where none has a neighbour in its window.
+fn seen(op: &Conv, map: Shape) -> Shape {
+    match is_pointwise(&op.geometry) {
+        true => Shape { n: 1, h: 1, w: map.pixels(), ..map },
+        false => map,
+    }
+}
+
+/// Boxes that cover `y`, each of which has partial statistics.
+pub fn boxes(op: &Conv, y: Shape, tile: WgmmaTile) -> usize {
+    let y = seen(op, y);
+    PixelBox::new(y, op.geometry.stride, tile.m()).count(y)
+}
+
 /// The launch of `op` cut by `tile`, of operands that it [`takes`].
 pub fn launch(op: &Conv, operands: &Operands, tile: WgmmaTile, target: &Target) -> Launch {
     let (x, weight, y) = (operands.input(0), operands.input(1), operands.outputs[0]);
     let compute = compute_type(target);
     let row = |view: DeviceView, elements: usize| elements * view.pixel_stride * view.dtype.size();
-    // Where no pixel has a neighbour in its window, the map is one row.
-    let flat = |shape: Shape| match is_pointwise(&op.geometry) {
-        true => Shape { n: 1, h: 1, w: shape.pixels(), ..shape },
-        false => shape,
-    };
-    let (from, to) = (flat(x.shape), flat(y.shape));
+    let (from, to) = (seen(op, x.shape), seen(op, y.shape));
     let [step_h, step_w] = op.geometry.stride;
     let pixels = PixelBox::new(to, op.geometry.stride, tile.m());
     let x_map = TensorMap::new(compute, x.address, from.c)
@@ -168,6 +185,7 @@ pub fn launch(op: &Conv, operands: &Operands, tile: WgmmaTile, target: &Target) 
         .define("MIN_BLOCKS", tile.blocks)
         .define("COMPUTE_TYPE", compute)
         .define("CHANNELS", from.c)
+        .define("HAS_STATISTICS", op.statistics)
         .tensor_map(x_map)
         .tensor_map(weight_map);
     let (launch, epilogue) = epilogue(op, operands, define_geometry(launch, &op.geometry), to.c);
@@ -175,6 +193,7 @@ pub fn launch(op: &Conv, operands: &Operands, tile: WgmmaTile, target: &Target) 
         .address(epilogue.bias)
         .address(epilogue.residual)
         .view(y)
+        .address(if op.statistics { operands.workspace } else { 0 })
         .int(y.pixel_stride)
         .int(epilogue.residual_stride)
         .int(epilogue.residual_channels)
@@ -218,9 +237,7 @@ mod tests {
         for tile in TILES {
             assert!(tile.blocks * (tile.shared_bytes() + 1024) <= 228 << 10, "{tile:?}");
             assert!([32, 64, 128, 256].contains(&tile.n), "{tile:?}");
-            // One part of the multiprocessor has a quarter of its registers, and of a block's warps, rounded up.
-            let warps = (tile.blocks * tile.threads() / 32).div_ceil(4);
-            assert!(16384 / (32 * warps) >= tile.n / 2 + 32, "{tile:?}");
+            assert!(tile.fits_registers(false), "{tile:?}");
         }
     }
 }
