@@ -5,7 +5,8 @@
 // form: a thread a pack of dx, which adds its windows in order, so that the bits do not depend on the schedule.
 #include "common/window.cuh"
 
-extern "C" __global__ void __launch_bounds__(256)
+// 64 registers: on sm_120 the compiler takes 48 of its own accord, and spills.
+extern "C" __global__ void __launch_bounds__(256, 4)
     max_pool_gradient_rows(DX_TYPE* dx, int dx_stride, int pixels, const float* part, const unsigned short* indices,
                            int w, int w_out) {
     Place at;

@@ -80,9 +80,11 @@ impl Tile {
             Carried::Packs => self.sums() >= 64 || self.k * compute.size() == 128,
             Carried::Pieces => true,
         };
+        // Many sums, and pieces beside them: on sm_120 168 do not suffice.
+        let full = carried == Carried::Pieces && self.sums() >= 64;
         match (wide, self.threads()) {
             (false, _) => 128,
-            (true, ..=128) => 168,
+            (true, ..=128) if !full => 168,
             (true, _) => 255,
         }
     }
