@@ -104,7 +104,7 @@ fn traffic(context: &mut Context<'_>) -> Result<Row> {
     }
     point("fused within layers over every op as written", 0.5, &layers, &written);
     runs.extend([layers.run, written.run]);
-    let why = format!("{why}; traffic: {}", context.meter.how());
+    let why = format!("{why}; {}", context.counting());
     let claim = "Fused, a bottleneck moves less than its convolutions' inputs and outputs";
     Ok(Row::new("F2", claim, SOURCE, "each convolution reads and writes its maps: 3 c").judged(
         context.counted.to_string(),

@@ -161,3 +161,6 @@ pub fn check(
     }
     Ok(Report { device: device.to_string(), rows, speed: context.speed })
 }
+
+#[cfg(test)]
+mod tests;

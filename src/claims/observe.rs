@@ -41,11 +41,6 @@ impl Run {
         (planned_bytes != held_bytes)
             .then(|| format!("{name}: {planned_bytes} bytes are planned, and {held_bytes} are held"))
     }
-
-    /// Bytes that were counted between kernels and memory, read and written.
-    pub(super) fn traffic(&self) -> Option<f64> {
-        self.reading.traffic.map(|(read, written)| (read + written) as f64)
-    }
 }
 
 /// A program that ran.
@@ -55,6 +50,8 @@ pub(super) struct Observed {
     pub run: Run,
     /// Bytes that copying inputs to where kernels read them moved.
     pub copied: usize,
+    /// Whether the meter counts traffic to the byte.
+    is_exact: bool,
 }
 
 impl Observed {
@@ -63,9 +60,10 @@ impl Observed {
         (self.run.moved_bytes - self.copied) as f64
     }
 
-    /// Bytes that kernels read and wrote, without the copying of inputs, where they were counted.
+    /// Bytes that kernels read and wrote, without the copying of inputs, where they were counted to the byte.
     pub fn traffic(&self) -> Option<f64> {
-        self.run.traffic().map(|bytes| bytes - self.copied as f64)
+        let (read, written) = self.run.reading.traffic.filter(|_| self.is_exact)?;
+        Some((read + written) as f64 - self.copied as f64)
     }
 }
 
@@ -87,6 +85,13 @@ pub(super) fn trace(
 }
 
 impl Context<'_> {
+    /// How traffic is counted, for a row that rests on it.
+    pub fn counting(&self) -> String {
+        let rests =
+            if self.meter.is_exact() { "" } else { "; no verdict rests on what is not counted to the byte" };
+        format!("traffic: {}{rests}", self.meter.how())
+    }
+
     /// A map of `channels` at the settings' size.
     pub fn map(&self, channels: usize) -> Shape {
         Shape::new(1, self.settings.size, self.settings.size, channels)
@@ -139,6 +144,6 @@ impl Context<'_> {
             moved_bytes: moved_bytes(&program) + copied,
             reading: Reading { traffic, ..memory },
         };
-        Ok(Observed { program, session, run, copied })
+        Ok(Observed { program, session, run, copied, is_exact: self.meter.is_exact() })
     }
 }

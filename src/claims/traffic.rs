@@ -98,7 +98,7 @@ pub(super) fn equal_channels(context: &mut Context<'_>) -> Result<Vec<Row>> {
 
 /// `what`, and how it was counted.
 fn counted(context: &Context<'_>, what: &str) -> String {
-    format!("{what}; traffic: {}", context.meter.how())
+    format!("{what}; {}", context.counting())
 }
 
 /// (c, m, d): channels that enter, layers, growth; the larger c against m·d, the nearer to 1/2.

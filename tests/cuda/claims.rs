@@ -17,6 +17,10 @@ impl Meter for Traced<'_> {
         "every access of every kernel, traced on the emulated device; a byte counts once a launch".to_owned()
     }
 
+    fn is_exact(&self) -> bool {
+        true
+    }
+
     fn watch(&mut self, run: &mut dyn FnMut() -> Result<()>) -> Result<Reading> {
         let Traced(emulated) = self;
         // Where an input waits to be copied a run alone is watched, and traced. Else memory is, which needs no trace,

@@ -28,6 +28,12 @@ pub trait Meter {
     /// How traffic is counted, or why it is not, for people.
     fn how(&self) -> String;
 
+    /// Whether traffic is counted to the byte, so that it can be held against the model. Hardware counters are not:
+    /// caches keep what fits, and prefetchers fetch what nobody asked for.
+    fn is_exact(&self) -> bool {
+        false
+    }
+
     /// Runs `run` once and says what it took.
     ///
     /// # Errors
