@@ -1,7 +1,7 @@
 //! F1 to F3, ours: what fusing, and writing in place, save beyond what the papers count.
 
 use super::Context;
-use super::observe::{Observed, traced};
+use super::observe::{BLUR, Observed, held, traced};
 use super::row::{Point, Row};
 use crate::Result;
 use crate::compile::Options;
@@ -11,22 +11,10 @@ use crate::tensor::Shape;
 
 /// Channels: few, so that weights are small beside the maps.
 const CHANNELS: usize = 32;
-/// What weights and scratch memory, which are not in the formulas, may add.
-const TOLERANCE: f64 = 0.02;
 const SOURCE: &str = "ours (ARCHITECTURE.md, \"The passes\")";
 
 fn style() -> Style {
     Style::default()
-}
-
-fn held(label: &str, expected: f64, [ours, other]: [&Observed; 2]) -> Point {
-    Point {
-        label: label.to_owned(),
-        expected,
-        predicted: ours.run.planned_bytes as f64 / other.run.planned_bytes as f64,
-        measured: Some(ours.run.held_bytes as f64 / other.run.held_bytes as f64),
-        tolerance: Some(TOLERANCE),
-    }
 }
 
 /// F1: a residual block in place takes no more than the paper counts without its shortcut.
@@ -89,7 +77,7 @@ fn traffic(context: &mut Context<'_>) -> Result<Row> {
             expected,
             predicted: ours.moved() / other.moved(),
             measured: ours.traffic().zip(other.traffic()).map(|(a, b)| a / b),
-            tolerance: Some(TOLERANCE),
+            tolerance: Some(BLUR),
         });
     };
     let mut runs = Vec::new();

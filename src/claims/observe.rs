@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Context;
+use super::row::Point;
 use crate::analysis::cost::moved_bytes;
 use crate::analysis::meter::Reading;
 use crate::analysis::workload::{INPUT, Traced};
@@ -64,6 +65,21 @@ impl Observed {
     pub fn traffic(&self) -> Option<f64> {
         let (read, written) = self.run.reading.traffic.filter(|_| self.is_exact)?;
         Some((read + written) as f64 - self.copied as f64)
+    }
+}
+
+/// What weights and scratch memory, which are not in the formulas, may add to a ratio of bytes.
+pub(super) const BLUR: f64 = 0.02;
+
+/// Bytes held by one as a share of those held by the other, beside the plans' and what the formula says.
+pub(super) fn held(label: &str, expected: f64, [one, other]: [&Observed; 2]) -> Point {
+    let share = |read: fn(&Run) -> usize| read(&one.run) as f64 / read(&other.run) as f64;
+    Point {
+        label: label.to_owned(),
+        expected,
+        predicted: share(|run| run.planned_bytes),
+        measured: Some(share(|run| run.held_bytes)),
+        tolerance: Some(BLUR),
     }
 }
 

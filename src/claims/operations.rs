@@ -39,70 +39,78 @@ fn darknet_and_csp(mode: Mode) -> Result<[Traced; 2]> {
 }
 
 /// Elements of the weights of every convolution.
-fn conv_weights(graph: &Graph) -> usize {
+fn conv_weights(graph: &Graph) -> f64 {
     let convs = graph.nodes().iter().filter(|node| node.op.downcast::<Conv>().is_some());
-    convs.map(|conv| graph.shape(conv.inputs[1]).elements()).sum()
+    convs.map(|conv| graph.shape(conv.inputs[1]).elements()).sum::<usize>() as f64
 }
 
 /// Elements of the weights of every convolution, as the device holds them.
-fn held_weights(observed: &Observed) -> Result<usize> {
+fn held_weights(observed: &Observed) -> Result<f64> {
     let state = observed.session.state()?;
     let weights =
         state.iter().filter(|(name, _)| name.ends_with(".weight") && !name.starts_with("optimizer."));
-    Ok(weights.map(|(_, tensor)| tensor.shape().elements()).sum())
+    Ok(weights.map(|(_, tensor)| tensor.shape().elements()).sum::<usize>() as f64)
+}
+
+/// What C1 and C2 halve.
+struct Halved {
+    row: Row,
+    quantity: &'static str,
+    why: &'static str,
+    mode: Mode,
+    /// What the cost model counts.
+    predicted: fn(&Graph) -> f64,
+    /// What was found where it ran.
+    measured: fn(&Observed) -> Result<f64>,
+}
+
+impl Halved {
+    /// The row: the CSP blocks' count over the residual ones', exactly 1/2.
+    fn check(self, context: &mut Context<'_>) -> Result<Vec<Row>> {
+        let [whole, half] = darknet_and_csp(self.mode)?;
+        let predicted = (self.predicted)(&half.graph) / (self.predicted)(&whole.graph);
+        let options = context.by_layer();
+        let whole = context.observe("residual blocks c → c/2 → c", whole, options.clone())?;
+        let half = context.observe("their CSP blocks c/2 → c/2 → c/2", half, options)?;
+        let point = Point {
+            label: format!("c = {CHANNELS}, {BLOCKS} blocks"),
+            expected: 0.5,
+            predicted,
+            measured: Some((self.measured)(&half)? / (self.measured)(&whole)?),
+            tolerance: Some(0.0),
+        };
+        let (device, runs) = (context.counted.to_string(), vec![whole.run, half.run]);
+        Ok(vec![self.row.judged(device, self.quantity, vec![point], runs, true, self.why)])
+    }
 }
 
 /// C1: CSP halves the computation of a Darknet-53 stage's blocks.
 pub(super) fn half_the_computation(context: &mut Context<'_>) -> Result<Vec<Row>> {
-    let [whole, half] = darknet_and_csp(Mode::Inference)?;
-    let predicted = operations(&half.graph).darknet / operations(&whole.graph).darknet;
-    let options = context.by_layer();
-    let whole = context.observe("residual blocks c → c/2 → c", whole, options.clone())?;
-    let half = context.observe("their CSP blocks c/2 → c/2 → c/2", half, options)?;
-    let measured = executed(&half.program).darknet / executed(&whole.program).darknet;
-    let point = Point {
-        label: format!("c = {CHANNELS}, {BLOCKS} blocks"),
-        expected: 0.5,
-        predicted,
-        measured: Some(measured),
-        tolerance: Some(0.0),
-    };
     let claim = "CSP halves the computation of a Darknet-53 stage's residual blocks";
-    Ok(vec![Row::new("C1", claim, "Wang et al. 2022, §3.2", "half the FLOPs").judged(
-        context.counted.to_string(),
-        "operations of the convolutions, CSP / residual",
-        vec![point],
-        vec![whole.run, half.run],
-        true,
-        "5c² against 2.5c² multiply-adds a pixel; measured are the kernels of the programs that ran",
-    )])
+    let halved = Halved {
+        row: Row::new("C1", claim, "Wang et al. 2022, §3.2", "half the FLOPs"),
+        quantity: "operations of the convolutions, CSP / residual",
+        why: "5c² against 2.5c² multiply-adds a pixel; measured are the kernels of the programs that ran",
+        mode: Mode::Inference,
+        predicted: |graph| operations(graph).darknet,
+        measured: |observed| Ok(executed(&observed.program).darknet),
+    };
+    halved.check(context)
 }
 
 /// C2: and their parameters.
 pub(super) fn half_the_parameters(context: &mut Context<'_>) -> Result<Vec<Row>> {
-    // Of a training, whose parameters are the weights themselves.
-    let [whole, half] = darknet_and_csp(Mode::Training)?;
-    let predicted = conv_weights(&half.graph) as f64 / conv_weights(&whole.graph) as f64;
-    let options = context.by_layer();
-    let whole = context.observe("residual blocks c → c/2 → c", whole, options.clone())?;
-    let half = context.observe("their CSP blocks c/2 → c/2 → c/2", half, options)?;
-    let measured = held_weights(&half)? as f64 / held_weights(&whole)? as f64;
-    let point = Point {
-        label: format!("c = {CHANNELS}, {BLOCKS} blocks"),
-        expected: 0.5,
-        predicted,
-        measured: Some(measured),
-        tolerance: Some(0.0),
-    };
     let claim = "CSP halves the parameters of those blocks";
-    Ok(vec![Row::new("C2", claim, "Wang et al. 2022, §3.2", "half the parameters").judged(
-        context.counted.to_string(),
-        "weights of the convolutions, CSP / residual",
-        vec![point],
-        vec![whole.run, half.run],
-        true,
-        "measured are the weights that the device held while training",
-    )])
+    let halved = Halved {
+        row: Row::new("C2", claim, "Wang et al. 2022, §3.2", "half the parameters"),
+        quantity: "weights of the convolutions, CSP / residual",
+        why: "measured are the weights that the device held while training",
+        // Its parameters are the weights themselves.
+        mode: Mode::Training,
+        predicted: conv_weights,
+        measured: held_weights,
+    };
+    halved.check(context)
 }
 
 /// Operations of the residual additions.

@@ -2,8 +2,8 @@
 //! convolution; what else is alive then is not in it, and decides whether the saving is there.
 
 use super::Context;
-use super::observe::{Observed, trace, traced};
-use super::row::{Point, Row};
+use super::observe::{held, trace, traced};
+use super::row::Row;
 use crate::Result;
 use crate::analysis::workload::Traced;
 use crate::compile::Options;
@@ -18,8 +18,6 @@ const CHANNELS: usize = 32;
 const TRAINING_CHANNELS: usize = 16;
 /// Blocks of a stage whose inference is measured.
 const BLOCKS: usize = 2;
-/// What weights and scratch memory, which are not in the formulas, may add.
-const TOLERANCE: f64 = 0.02;
 const SOURCE: &str = "Wang et al. 2022, §3.2";
 const TOLD: &str = "2/3 of the peak";
 
@@ -29,18 +27,6 @@ fn style() -> Style {
 
 fn blocks(count: usize, middle: usize, filters: usize) -> Sequence {
     Sequence::repeat(count, || bottleneck(style(), middle, filters, Mask::Whole))
-}
-
-/// Bytes held by one as a share of those held by the other, beside the plans' and what the formula says.
-fn point(label: &str, expected: f64, [csp, residual]: [&Observed; 2]) -> Point {
-    let share = |read: fn(&Observed) -> usize| read(csp) as f64 / read(residual) as f64;
-    Point {
-        label: label.to_owned(),
-        expected,
-        predicted: share(|observed| observed.run.planned_bytes),
-        measured: Some(share(|observed| observed.run.held_bytes)),
-        tolerance: Some(TOLERANCE),
-    }
 }
 
 const QUANTITY: &str = "bytes held, CSP / residual";
@@ -55,7 +41,7 @@ pub(super) fn largest_conv(context: &mut Context<'_>) -> Result<Vec<Row>> {
         context.observe(name, traced(&block, x, Mode::Inference)?, options.clone())
     };
     let (residual, csp) = (conv("3×3, c/2 → c", c)?, conv("3×3, c/2 → c/2", half)?);
-    let points = vec![point("in + out", 2.0 / 3.0, [&csp, &residual])];
+    let points = vec![held("in + out", 2.0 / 3.0, [&csp, &residual])];
     let claim = "CSP cuts the memory peak: input and output of the largest convolution";
     Ok(vec![Row::new("C3a", claim, SOURCE, TOLD).judged(
         context.counted.to_string(),
@@ -77,7 +63,7 @@ pub(super) fn computational_block(context: &mut Context<'_>) -> Result<Vec<Row>>
         context.observe(name, traced, options.clone())
     };
     let (residual, csp) = (block("blocks c → c/2 → c", c)?, block("blocks c/2 → c/2 → c/2", half)?);
-    let points = vec![point("block, inference", 2.0 / 3.0, [&csp, &residual])];
+    let points = vec![held("block, inference", 2.0 / 3.0, [&csp, &residual])];
     let claim = "… the computational block alone, at inference";
     Ok(vec![Row::new("C3b", claim, SOURCE, TOLD).judged(
         context.counted.to_string(),
@@ -132,9 +118,9 @@ pub(super) fn stage_inference(context: &mut Context<'_>) -> Result<Vec<Row>> {
     ];
     let closed = context.observe("CSP stage with both transitions", csp(true)?, fused)?;
     let points = vec![
-        point("sums in place", 1.0, [&in_place[0], &in_place[1]]),
-        point("sums in new maps", 0.8, [&out_of_place[0], &out_of_place[1]]),
-        point("with both transitions, sums in place", 4.0 / 3.0, [&closed, &in_place[1]]),
+        held("sums in place", 1.0, [&in_place[0], &in_place[1]]),
+        held("sums in new maps", 0.8, [&out_of_place[0], &out_of_place[1]]),
+        held("with both transitions, sums in place", 4.0 / 3.0, [&closed, &in_place[1]]),
     ];
     let runs =
         in_place.into_iter().chain(out_of_place).chain([closed]).map(|observed| observed.run).collect();
@@ -177,14 +163,14 @@ pub(super) fn stage_training(context: &mut Context<'_>) -> Result<Vec<Row>> {
         // lie the stage's input and the gradient of one map, each c; of the CSP stage the concat with what entered
         // (the crossing half is in both), and the same of gradients, each 1.5 c.
         let formula = (1.5 * n + 3.0) / (2.5 * n + 2.0);
-        points.push(point(&format!("n = {depth}"), formula, [&stage, &residual]));
+        points.push(held(&format!("n = {depth}"), formula, [&stage, &residual]));
         if depth == DEPTHS[0] {
             let closed = observe(
                 format!("CSP stage with both transitions, n = {depth}"),
                 csp(depth, Truncation::Csp)?,
             )?;
             let formula = (1.5 * n + 4.5) / (2.5 * n + 2.0);
-            points.push(point(&format!("n = {depth}, with both transitions"), formula, [&closed, &residual]));
+            points.push(held(&format!("n = {depth}, with both transitions"), formula, [&closed, &residual]));
             runs.push(closed.run);
         }
         runs.extend([residual.run, stage.run]);

@@ -1,22 +1,21 @@
 //! C13: operations are not time.
 
-use std::sync::Arc;
-
 use super::Context;
 use super::row::{Point, Row};
-use crate::Result;
 use crate::analysis::bench::{Candidate, Measurement, compare};
 use crate::analysis::cost::operations;
 use crate::analysis::roofline::Ceilings;
-use crate::analysis::workload::{BlockName, BlockSpec, Subject, Traced, Workload};
-use crate::compile::{Options, Processor};
+use crate::analysis::workload::{BlockName, BlockSpec, Subject, Workload};
+use crate::compile::Options;
 use crate::graph::Mode;
 use crate::tensor::Shape;
-use crate::train::MeasuredStep;
+use crate::train::candidates;
+use crate::{Error, Result};
 
 const BLOCKS: [BlockName; 3] = [BlockName::Csp, BlockName::Prn, BlockName::Elan];
 const CHANNELS: usize = 64;
 const SIDE: usize = 80;
+
 /// Blocks that were timed.
 #[derive(Clone, Debug)]
 pub struct Speed {
@@ -33,11 +32,6 @@ pub const AS_WRITTEN: &str = "as written";
 
 /// Time follows operations where their ratios are this near to each other.
 const NEAR: f64 = 0.1;
-
-fn candidate(name: &str, traced: Traced, options: fn(Processor) -> Options) -> Result<Candidate> {
-    let MeasuredStep { graph, feeds } = MeasuredStep::new(traced, true)?;
-    Ok(Candidate { name: name.to_owned(), graph: Arc::new(graph), options, feeds })
-}
 
 /// C13: what a block saves in operations beside what it saves in time.
 pub(super) fn flops_and_time(context: &mut Context<'_>) -> Result<Vec<Row>> {
@@ -57,22 +51,18 @@ pub(super) fn flops_and_time(context: &mut Context<'_>) -> Result<Vec<Row>> {
     for name in BLOCKS {
         let spec = BlockSpec { name, channels: CHANNELS, layers: 2, depth: 1, share: 0.5 };
         let workload = Workload { subject: Subject::Block(spec), input: Shape::new(1, SIDE, SIDE, CHANNELS) };
-        let mode = Mode::Inference;
-        let Some((without, stage)) = workload.trace_without(mode)? else { continue };
-        let step = MeasuredStep::new(workload.trace(mode)?, true)?;
-        let block = Arc::new(step.graph);
-        let of_block = |name: &str, options| Candidate {
-            name: name.to_owned(),
-            graph: block.clone(),
-            options,
-            feeds: step.feeds.clone(),
+        let [fused, stage] = candidates(&workload, Mode::Inference, false)?
+            .try_into()
+            .map_err(|_| Error::internal("a block of C13 has no stage without it"))?;
+        let as_written = Candidate {
+            name: AS_WRITTEN.to_owned(),
+            graph: fused.graph.clone(),
+            options: Options::plain,
+            feeds: fused.feeds.clone(),
         };
-        let candidates = vec![
-            of_block(FUSED, Options::new),
-            of_block(AS_WRITTEN, Options::plain),
-            candidate(without, stage, Options::new)?,
-        ];
-        let flops: Vec<f64> = candidates.iter().map(|one| operations(&one.graph).mac2).collect();
+        let without = stage.name.clone();
+        let flops = [&fused, &stage].map(|one| operations(&one.graph).mac2);
+        let candidates = vec![fused, as_written, stage];
         let measured = match (&mut context.speed, context.settings.time) {
             (Some(speed), Some(budget)) => {
                 let measured = compare(context.device, &speed.ceilings, candidates, budget, &mut |_| {})?;
@@ -83,7 +73,7 @@ pub(super) fn flops_and_time(context: &mut Context<'_>) -> Result<Vec<Row>> {
         };
         let time = |name: &str| measured.iter().find(|m| m.name == name).map(|m| m.time.median);
         let ratio = |over: &str| Some(time(FUSED)? / time(over)?);
-        point(format!("{name} over {without}"), flops[0] / flops[2], ratio(without));
+        point(format!("{name} over {without}"), flops[0] / flops[1], ratio(&without));
         point(format!("{name}, fused over as written"), 1.0, ratio(AS_WRITTEN));
     }
     let apart =

@@ -33,12 +33,6 @@ fn convolution(kernel: usize, c_in: usize, c_out: usize) -> Result<Traced> {
     })
 }
 
-/// What a sweep found, one number a setting.
-struct Swept {
-    predicted: Vec<f64>,
-    measured: Option<Vec<f64>>,
-}
-
 /// The c_in / c_out at which `values`, in the order of [`CHANNELS`], are least.
 fn least_at(values: &[f64]) -> f64 {
     let pairs = CHANNELS.iter().zip(values);
@@ -53,22 +47,20 @@ pub(super) fn equal_channels(context: &mut Context<'_>) -> Result<Vec<Row>> {
     let plain = Options::plain(context.counted.processor());
     let (mut points, mut runs) = (Vec::new(), Vec::new());
     for kernel in [1, 3] {
-        let mut swept = Swept { predicted: Vec::new(), measured: Some(Vec::new()) };
+        let (mut predicted, mut counted) = (Vec::new(), Vec::new());
         for (c_in, c_out) in CHANNELS {
             let name = format!("{kernel}×{kernel}, {c_in} → {c_out}");
             let observed = context.observe(&name, convolution(kernel, c_in, c_out)?, plain.clone())?;
-            swept.predicted.push(observed.moved());
-            swept.measured = swept.measured.zip(observed.traffic()).map(|(mut all, bytes)| {
-                all.push(bytes);
-                all
-            });
+            predicted.push(observed.moved());
+            counted.push(observed.traffic());
             runs.push(observed.run);
         }
+        let measured: Option<Vec<f64>> = counted.into_iter().collect();
         points.push(Point {
             label: format!("{kernel}×{kernel}: least at c_in / c_out"),
             expected: 1.0,
-            predicted: least_at(&swept.predicted),
-            measured: swept.measured.as_deref().map(least_at),
+            predicted: least_at(&predicted),
+            measured: measured.as_deref().map(least_at),
             tolerance: Some(0.0),
         });
         for (index, (c_in, c_out)) in CHANNELS.into_iter().enumerate().skip(1) {
@@ -76,8 +68,8 @@ pub(super) fn equal_channels(context: &mut Context<'_>) -> Result<Vec<Row>> {
             points.push(Point {
                 label: format!("{kernel}×{kernel}, {c_in} → {c_out}, over 64 → 64"),
                 expected: access_cost(kernel, c_in, c_out) / equal,
-                predicted: swept.predicted[index] / swept.predicted[0],
-                measured: swept.measured.as_ref().map(|bytes| bytes[index] / bytes[0]),
+                predicted: predicted[index] / predicted[0],
+                measured: measured.as_ref().map(|bytes| bytes[index] / bytes[0]),
                 tolerance: Some(0.0),
             });
         }

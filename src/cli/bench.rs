@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::measure::{
-    BLOCK_CHANNELS, BLOCK_SIZE, BlockOptions, COLORS, Described, Dot, billions, bytes, ceiling_lines,
-    ceilings, mode, roofline, save_csv, seconds, time,
+    BLOCK_CHANNELS, BLOCK_SIZE, BarsOf, BlockOptions, COLORS, Described, Dot, billions, bytes, ceiling_lines,
+    ceilings, mode, roofline, save_csv, seconds, series_of, time,
 };
 use super::options::{DeviceOptions, Size, count};
 use super::output::{print, print_json};
@@ -16,8 +16,7 @@ use crate::analysis::meter::{Meter, ProcessMeter};
 use crate::analysis::roofline::Ceilings;
 use crate::analysis::workload::{Subject, SubjectName, Workload};
 use crate::report::{
-    Align, BarChart, BarRow, BarSeries, Chart, Color, Layout, Progress, Table, Unit, check_chart_name,
-    plot_sheet,
+    Align, BarChart, BarRow, BarSeries, Chart, Layout, Progress, Table, Unit, check_chart_name, plot_sheet,
 };
 use crate::tensor::Shape;
 use crate::train::candidates;
@@ -212,17 +211,12 @@ fn text(device: &str, ceilings: &Ceilings, measured: &[Measured]) -> String {
 
 /// The bars of a row from top to bottom: the measurement's name, the name in the legend, the color. One of
 /// another name is of the stage without the block: the last.
-const SERIES: [(&str, &str, Color); 4] = [
+const SERIES: [BarsOf; 4] = [
     ("fused", "fused", COLORS[0]),
     ("by layer", "fused within layers", COLORS[3]),
     ("unfused", "unfused", COLORS[1]),
     ("", "the same stage without CSP, PRN, ELAN", COLORS[2]),
 ];
-
-/// Which of [`SERIES`] a measurement of that name is.
-fn series_of(name: &str) -> usize {
-    SERIES.iter().position(|series| series.0 == name).unwrap_or(SERIES.len() - 1)
-}
 
 /// A workload's name in a chart: what differs between the rows.
 fn label(described: &Described) -> String {
@@ -234,11 +228,12 @@ fn label(described: &Described) -> String {
 
 fn charts(device: &str, ceilings: &Ceilings, measured: &[Measured]) -> Vec<Chart> {
     let all = || measured.iter().flat_map(|m| &m.measurements);
-    let series: Vec<usize> = (0..SERIES.len()).filter(|&i| all().any(|m| series_of(&m.name) == i)).collect();
+    let series: Vec<usize> =
+        (0..SERIES.len()).filter(|&i| all().any(|m| series_of(&SERIES, &m.name) == i)).collect();
     let bars = |title: String, unit, value: &dyn Fn(&Measurement) -> f64| {
         let name = |&i: &usize| BarSeries { name: SERIES[i].1.to_owned(), color: SERIES[i].2 };
         let row = |m: &Measured| {
-            let of = |&i: &usize| m.measurements.iter().find(|one| series_of(&one.name) == i);
+            let of = |&i: &usize| m.measurements.iter().find(|one| series_of(&SERIES, &one.name) == i);
             let values = series.iter().map(|i| of(i).map_or(f64::NAN, value)).collect();
             BarRow { label: label(&m.described), values }
         };
@@ -259,7 +254,7 @@ fn dots(measured: &[Measured]) -> Vec<Dot> {
         name: format!("{} {}", label(&m.described), one.name),
         flops_per_byte: one.predicted.intensity,
         flops_per_second: one.flops_per_second,
-        color: SERIES[series_of(&one.name)].2,
+        color: SERIES[series_of(&SERIES, &one.name)].2,
     };
     measured.iter().flat_map(|m| m.measurements.iter().map(move |one| dot(m, one))).collect()
 }

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::measure::{COLORS, Dot, ceiling_lines, roofline, seconds};
+use super::measure::{BarsOf, COLORS, Dot, ceiling_lines, roofline, seconds, series_of};
 use super::options::{DeviceOptions, count};
 use super::output::{print, print_json};
 use crate::analysis::bench::Measurement;
 use crate::analysis::meter::ProcessMeter;
 use crate::claims::{AS_WRITTEN, FUSED, Point, Report, Row, Settings, Speed, check};
 use crate::report::{
-    Align, BarChart, BarRow, BarSeries, Chart, Color, Layout, Page, Progress, Table, Unit, check_chart_name,
+    Align, BarChart, BarRow, BarSeries, Chart, Layout, Page, Progress, Table, Unit, check_chart_name,
     plot_sheet,
 };
 use crate::{Error, ErrorKind, Result};
@@ -236,23 +236,18 @@ fn bars(row: &Row) -> Chart {
 
 /// The bars of a block, from top to bottom: the measurement's name, the name in the legend, the color. One of another
 /// name is of the stage without the block: the last.
-const SERIES: [(&str, &str, Color); 3] = [
+const SERIES: [BarsOf; 3] = [
     (FUSED, FUSED, COLORS[0]),
     (AS_WRITTEN, AS_WRITTEN, COLORS[1]),
     ("", "the same stage without it", COLORS[2]),
 ];
-
-/// Which of [`SERIES`] a measurement of that name is.
-fn series_of(name: &str) -> usize {
-    SERIES.iter().position(|series| series.0 == name).unwrap_or(SERIES.len() - 1)
-}
 
 /// Times and the roofline of the blocks that were timed.
 fn speed_charts(device: &str, speed: &Speed) -> Vec<Chart> {
     let series = SERIES.map(|(_, name, color)| BarSeries { name: name.to_owned(), color });
     let bars = |title: String, unit, read: fn(&Measurement) -> f64| {
         let of = |measured: &[Measurement], index| {
-            measured.iter().find(|one| series_of(&one.name) == index).map_or(f64::NAN, read)
+            measured.iter().find(|one| series_of(&SERIES, &one.name) == index).map_or(f64::NAN, read)
         };
         let row = |(name, measured): &(String, Vec<Measurement>)| BarRow {
             label: name.clone(),
@@ -265,7 +260,7 @@ fn speed_charts(device: &str, speed: &Speed) -> Vec<Chart> {
         name: format!("{name} {}", one.name),
         flops_per_byte: one.predicted.intensity,
         flops_per_second: one.flops_per_second,
-        color: SERIES[series_of(&one.name)].2,
+        color: SERIES[series_of(&SERIES, &one.name)].2,
     };
     let dots =
         speed.blocks.iter().flat_map(|(name, measured)| measured.iter().map(move |one| dot(name, one)));

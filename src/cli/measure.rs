@@ -97,6 +97,14 @@ pub fn per_second(value: f64, unit: &str) -> String {
     format!("{scaled:.decimals$} {prefix}{unit}/s")
 }
 
+/// The bars that stand for measurements of one kind: their name, the name in the legend, the color.
+pub type BarsOf = (&'static str, &'static str, Color);
+
+/// Which of `series` a measurement of that name is; one of another name is of the stage without the block: the last.
+pub fn series_of(series: &[BarsOf], name: &str) -> usize {
+    series.iter().position(|one| one.0 == name).unwrap_or(series.len().saturating_sub(1))
+}
+
 /// A program below the roof.
 pub struct Dot {
     /// Its name.
